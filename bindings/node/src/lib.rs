@@ -1,0 +1,1 @@
+//! Node.js bindings: conversion only, no maths.

@@ -1,0 +1,25 @@
+//! What every Gristmill crate shares: errors that say what and where, cancellation and progress,
+//! counts that must add up, and hashes that never change.
+//!
+//! Nothing here knows a backend, a file format or a method. A crate above returns [`Error`] from every
+//! fallible function; the binding turns its [`Code`] and [`Location`] into a typed JavaScript error
+//! without parsing a message.
+//!
+//! ```
+//! use gristmill_core::{Code, Error};
+//!
+//! let e = Error::new(Code::MissingColumn, "no column \"text\"")
+//!     .at_path("crawl/a.parquet")
+//!     .hint("name the text column with --text; the file has: body, url");
+//! assert_eq!(e.code(), Code::MissingColumn);
+//! assert_eq!(e.location().path.as_deref(), Some("crawl/a.parquet"));
+//! ```
+
+mod control;
+mod counts;
+mod error;
+pub mod hash;
+
+pub use control::{CancelToken, Control, Progress, Unit};
+pub use counts::Counts;
+pub use error::{Code, Error, Location, Result, ResultExt};

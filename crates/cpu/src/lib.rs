@@ -1,0 +1,1 @@
+//! CPU features and kernels.

@@ -1,0 +1,1 @@
+//! Corpora in and out: shards, formats, and the commit protocol that makes jobs resumable.

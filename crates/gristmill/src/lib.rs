@@ -1,0 +1,1 @@
+//! The facade of Gristmill: jobs, doctor, re-exports.

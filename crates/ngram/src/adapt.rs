@@ -1,0 +1,1 @@
+//! Adaptation of a general model to a small target sample.

@@ -1,0 +1,1 @@
+//! The ARPA text format, in and out.

@@ -1,0 +1,1 @@
+//! Hashed n-gram features and the importance weights built on them (DSIR).

@@ -1,0 +1,1 @@
+//! KenLM binary files, read.

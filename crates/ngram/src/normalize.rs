@@ -1,0 +1,1 @@
+//! Named, versioned ways to split text into words.

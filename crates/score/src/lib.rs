@@ -1,0 +1,1 @@
+//! Corpus and model to score columns, and the jobs built on them.

@@ -1,0 +1,1 @@
+//! Exact selection to a budget, out of core.
