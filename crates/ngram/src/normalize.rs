@@ -1,1 +1,0 @@
-//! Named, versioned ways to split text into words.
