@@ -1,1 +1,3 @@
 //! Corpus and model to score columns, and the jobs built on them.
+
+pub mod jobs;
