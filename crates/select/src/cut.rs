@@ -117,14 +117,12 @@ impl Cut {
     pub fn check(&self, tally: &Tally) -> Result<()> {
         tally.check()?;
         let kept: u64 = self.groups.iter().map(|g| g.kept).sum();
-        if self.criteria.budget.is_some() && self.measure.of(&tally.kept) != kept {
+        let written = self.measure.of(&tally.kept.unwrap_or_default());
+        if self.criteria.budget.is_some() && written != kept {
+            let unit = self.measure.as_str();
             return Err(Error::new(
                 Code::Internal,
-                format!(
-                    "the selection found {kept} {} to keep, but {} were kept",
-                    self.measure.as_str(),
-                    self.measure.of(&tally.kept)
-                ),
+                format!("the selection found {kept} {unit} to keep, but {written} were kept"),
             ));
         }
         Ok(())

@@ -10,7 +10,7 @@
 //! workers or interruptions. (Where two documents carry one id and one score, the first shard and row
 //! wins; only then does the layout matter.)
 //!
-//! Documents without text ([`Reason::Empty`]) and those whose score is NaN ([`Reason::NotANumber`]) are
+//! Documents without text ([`Reason::EmptyText`]) and those whose score is NaN ([`Reason::NotANumber`]) are
 //! never selected; they are counted as part of the pool and reported under their own reasons. Who wants
 //! them gives them a number first. Infinities are numbers, and the two zeros are equal.
 //!
@@ -59,7 +59,7 @@
 //! }
 //! cut.check(&tally)?;
 //! // d, b and c: c is the document that crosses the line.
-//! assert_eq!((tally.kept.documents, tally.kept.tokens), (3, 100));
+//! assert_eq!(tally.kept, Some(gristmill_core::Counts { documents: 3, tokens: 100, bytes: 400 }));
 //! # Ok::<(), gristmill_core::Error>(())
 //! ```
 //!

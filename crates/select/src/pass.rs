@@ -28,11 +28,11 @@ impl Plan {
     #[inline]
     pub(crate) fn screen(criteria: &Criteria, item: &Item<'_>) -> Option<Verdict> {
         let reason = if item.counts.tokens == 0 && item.counts.bytes == 0 {
-            Reason::Empty
+            Reason::EmptyText
         } else if item.score.is_nan() {
             Reason::NotANumber
         } else if criteria.beyond_threshold(item.score) {
-            Reason::Threshold
+            Reason::BelowThreshold
         } else {
             return None;
         };

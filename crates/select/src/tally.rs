@@ -4,32 +4,34 @@ use serde::{Deserialize, Serialize};
 
 use gristmill_core::{Code, Counts, Error, Result};
 
-/// Why a document is not in the selection.
+/// Why a document is not among those kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "camelCase")]
 pub enum Reason {
-    /// The row filter left it out.
+    /// The row filter said no.
     Filtered,
-    /// It could not be read and was set aside.
+    /// It could not be read and is in the quarantine file.
     Quarantined,
-    /// An earlier document has the same id.
-    Duplicate,
-    /// Its text is null or empty: it has no tokens and no bytes.
-    Empty,
+    /// Its text is null.
+    NullText,
+    /// Its text has no token.
+    EmptyText,
     /// Its score is not a number.
     NotANumber,
-    /// Its score lies on the wrong side of the threshold.
-    Threshold,
+    /// Another document before it has its id.
+    DuplicateId,
+    /// Its score lies on the wrong side of the threshold that was asked for.
+    BelowThreshold,
     /// Its group has no share of the budget.
     NoShare,
-    /// Better documents used up the budget.
+    /// The budget was spent on better documents.
     OverBudget,
 }
 
 impl Reason {
-    /// Whether documents dropped for this reason have a score.
+    /// Whether a document that is dropped for this reason has a score.
     pub fn has_score(self) -> bool {
-        matches!(self, Self::Threshold | Self::NoShare | Self::OverBudget)
+        matches!(self, Self::DuplicateId | Self::BelowThreshold | Self::NoShare | Self::OverBudget)
     }
 }
 
@@ -42,58 +44,68 @@ pub enum Verdict {
     Dropped(Reason),
 }
 
-/// Where all documents went, in documents, tokens and bytes.
+/// How much was read and what became of it.
 ///
-/// `read` and `scored` are counted where documents are read and scored, the rest where they are kept or
-/// dropped; [`Tally::check`] then compares two independent accounts of the same documents.
+/// `read = scored + (dropped without a score)`, and `scored = kept + (dropped with a score)`. `read` and
+/// `scored` are counted where documents are read and scored, the rest where they are kept or dropped, so
+/// [`Tally::check`] compares independent accounts of the same documents. Tokens and bytes are those of text
+/// that reached the scorer: a filtered, null or quarantined document counts as a document.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Tally {
-    /// Came in.
+    /// Everything in the input.
     pub read: Counts,
-    /// Has a score that is a number.
+    /// What has a score.
     pub scored: Counts,
-    /// Is in the selection.
-    pub kept: Counts,
-    /// Is not, by reason.
+    /// What was selected; absent where nothing is selected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Counts>,
+    /// What was left out, by reason.
     pub dropped: BTreeMap<Reason, Counts>,
 }
 
 impl Tally {
-    /// Books a verdict. Does not touch `read` and `scored`.
-    pub fn settle(&mut self, verdict: Verdict, counts: Counts) {
-        match verdict {
-            Verdict::Kept => self.kept += counts,
-            Verdict::Dropped(reason) => *self.dropped.entry(reason).or_default() += counts,
-        }
+    /// Counts documents that are kept.
+    pub fn keep(&mut self, counts: Counts) {
+        *self.kept.get_or_insert_default() += counts;
     }
 
-    /// Adds the tally of other documents.
-    pub fn merge(&mut self, other: &Self) {
-        self.read += other.read;
-        self.scored += other.scored;
-        self.kept += other.kept;
-        for (&reason, &counts) in &other.dropped {
+    /// Counts documents that are left out.
+    pub fn drop(&mut self, reason: Reason, counts: Counts) {
+        if counts.documents > 0 {
             *self.dropped.entry(reason).or_default() += counts;
         }
     }
 
-    /// [`Code::Internal`] unless everything read was kept or dropped, once, and everything scored was kept
-    /// or dropped for a reason that supposes a score.
+    /// Counts documents as a selection decided. Does not touch `read` and `scored`.
+    pub fn settle(&mut self, verdict: Verdict, counts: Counts) {
+        match verdict {
+            Verdict::Kept => self.keep(counts),
+            Verdict::Dropped(reason) => self.drop(reason, counts),
+        }
+    }
+
+    /// Adds the tally of another part of the input.
+    pub fn merge(&mut self, other: &Tally) {
+        self.read += other.read;
+        self.scored += other.scored;
+        if let Some(kept) = other.kept {
+            self.keep(kept);
+        }
+        for (&reason, &counts) in &other.dropped {
+            self.drop(reason, counts);
+        }
+    }
+
+    /// `Err` with [`Code::Internal`] unless the counts add up: a document that is lost is never silent.
     pub fn check(&self) -> Result<()> {
-        let dropped = |scored_only: bool| -> Counts {
-            self.dropped.iter().filter(|(r, _)| !scored_only || r.has_score()).map(|(_, &c)| c).sum()
+        let dropped = |with_score: bool| -> Counts {
+            self.dropped.iter().filter(|(r, _)| r.has_score() == with_score).map(|(_, c)| *c).sum()
         };
-        for (name, whole, parts) in [
-            ("read", self.read, self.kept + dropped(false)),
-            ("scored", self.scored, self.kept + dropped(true)),
-        ] {
-            if whole != parts {
-                return Err(Error::new(
-                    Code::Internal,
-                    format!("the counts do not add up: {name} {whole:?}, but kept and dropped {parts:?}"),
-                ));
-            }
+        let unscored = self.scored + dropped(false);
+        let unkept = self.kept.map(|kept| kept + dropped(true));
+        if self.read != unscored || unkept.is_some_and(|sum| sum != self.scored) {
+            return Err(Error::new(Code::Internal, format!("the counts do not add up: {self:?}")));
         }
         Ok(())
     }
@@ -103,45 +115,58 @@ impl Tally {
 mod tests {
     use super::*;
 
+    fn counts(documents: u64, tokens: u64, bytes: u64) -> Counts {
+        Counts { documents, tokens, bytes }
+    }
+
+    fn tally() -> Tally {
+        let mut t = Tally { read: counts(10, 60, 300), scored: counts(8, 60, 300), ..Tally::default() };
+        t.settle(Verdict::Kept, counts(3, 40, 200));
+        t.drop(Reason::NullText, counts(2, 0, 0));
+        t.settle(Verdict::Dropped(Reason::OverBudget), counts(5, 20, 100));
+        t.drop(Reason::DuplicateId, Counts::default());
+        t
+    }
+
     #[test]
-    fn adds_up_or_errs() {
-        let mut tally = Tally {
-            read: Counts { documents: 3, tokens: 30, bytes: 300 },
-            scored: Counts { documents: 2, tokens: 20, bytes: 200 },
-            ..Tally::default()
+    fn counts_that_add_up_pass_and_others_do_not() {
+        let good = tally();
+        good.check().unwrap();
+        assert!(!good.dropped.contains_key(&Reason::DuplicateId), "an empty reason is not listed");
+        let alter = |change: &dyn Fn(&mut Tally)| {
+            let mut t = good.clone();
+            change(&mut t);
+            assert_eq!(t.check().unwrap_err().code(), Code::Internal);
         };
-        tally.settle(Verdict::Kept, Counts::one(15, 150));
-        tally.settle(Verdict::Dropped(Reason::OverBudget), Counts::one(5, 50));
-        assert_eq!(tally.check().unwrap_err().code(), Code::Internal);
-        tally.settle(Verdict::Dropped(Reason::Quarantined), Counts::one(10, 100));
-        tally.check().unwrap();
-
-        let mut twice = tally.clone();
-        twice.merge(&tally);
-        twice.check().unwrap();
-        assert_eq!(twice.dropped[&Reason::OverBudget], Counts { documents: 2, tokens: 10, bytes: 100 });
-
-        // The same number of documents, but one token lost.
-        tally.kept.tokens -= 1;
-        assert!(tally.check().is_err());
+        alter(&|t| t.read.documents += 1);
+        alter(&|t| t.read.tokens += 1);
+        alter(&|t| t.keep(counts(1, 0, 0)));
+        alter(&|t| t.drop(Reason::BelowThreshold, counts(1, 1, 1)));
+        alter(&|t| t.drop(Reason::EmptyText, counts(1, 0, 0)));
+        alter(&|t| t.kept = Some(t.scored));
     }
 
     #[test]
-    fn a_document_without_score_cannot_be_kept() {
-        let mut tally = Tally { read: Counts::one(1, 1), ..Tally::default() };
-        tally.settle(Verdict::Kept, Counts::one(1, 1));
-        assert!(tally.check().is_err());
+    fn without_a_selection_only_scoring_must_add_up() {
+        let t = Tally { kept: None, dropped: [(Reason::NullText, counts(2, 0, 0))].into(), ..tally() };
+        t.check().unwrap();
     }
 
     #[test]
-    fn json_is_stable() {
-        let mut tally = Tally { read: Counts::one(1, 2), ..Tally::default() };
-        tally.settle(Verdict::Dropped(Reason::NotANumber), Counts::one(1, 2));
-        let json = serde_json::to_string(&tally).unwrap();
-        assert!(
-            json.contains(r#""dropped":{"not-a-number":{"documents":1,"tokens":1,"bytes":2}}"#),
-            "{json}"
-        );
-        assert_eq!(serde_json::from_str::<Tally>(&json).unwrap(), tally);
+    fn parts_merge_into_the_whole() {
+        let mut whole = tally();
+        whole.merge(&tally());
+        whole.check().unwrap();
+        assert_eq!(whole.read.documents, 20);
+        assert_eq!(whole.kept.unwrap().tokens, 80);
+        assert_eq!(whole.dropped[&Reason::OverBudget].documents, 10);
+    }
+
+    #[test]
+    fn json_is_flat_and_in_camel_case() {
+        let json = serde_json::to_value(tally()).unwrap();
+        assert_eq!(json["dropped"]["nullText"]["documents"], 2);
+        assert_eq!(json["kept"]["tokens"], 40);
+        assert_eq!(serde_json::from_value::<Tally>(json).unwrap(), tally());
     }
 }

@@ -6,9 +6,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use gristmill_core::{Code, Error, Result};
+pub use gristmill_select::Crossing;
+use gristmill_select::Decimal;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+
+pub use crate::methods::Method;
 
 /// Where documents come from: a path, directory, glob or URL, several of them, or a table that also says how
 /// to read them.
@@ -298,26 +302,6 @@ impl FitOptions {
     }
 }
 
-/// How a document gets its score.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Method {
-    /// `exp` of the mean negative log-likelihood under one model.
-    Perplexity,
-    /// Negative log-likelihood in bits over bytes of text, under one model.
-    BitsPerByte,
-    /// Mean loss under the prior minus mean loss under the conditional model (CoLoR-Filter).
-    LossReduction,
-    /// Cross-entropy under the target model minus that under the general model (Moore and Lewis).
-    MooreLewis,
-    /// Mean loss under a small reference model minus that under a large teacher (MiniPLM).
-    Difference,
-    /// CCNet's perplexity: base 10, over tokens plus one, rounded to a tenth.
-    Ccnet,
-    /// Hashed n-gram importance weights (DSIR).
-    Dsir,
-}
-
 /// Score every document of a pool.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -399,25 +383,14 @@ impl ScoreOptions {
 }
 
 /// Budgets per value of a column.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Quotas {
     /// The column whose values are the groups.
     pub column: String,
     /// The share of the budget for each group, as positive weights; in proportion to the pool when not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shares: Option<BTreeMap<String, f64>>,
-}
-
-/// Whether the document that crosses the budget is kept.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Crossing {
-    /// It is the last one kept.
-    #[default]
-    Include,
-    /// It is left out.
-    Exclude,
+    pub shares: Option<BTreeMap<String, Decimal>>,
 }
 
 /// Select a training set from a pool.

@@ -1,96 +1,15 @@
-//! What the jobs say when they are done, and counts that must add up.
+//! What the jobs say when they are done.
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
-use gristmill_core::{Code, Counts, Error, Result};
+use gristmill_core::Counts;
+pub use gristmill_select::{Reason, Tally};
 use serde::{Deserialize, Serialize};
 
 use super::options::Method;
 
 /// The version of the JSON form of every summary.
 pub const SUMMARY_SCHEMA: u32 = 1;
-
-/// Why a document is not among those kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Reason {
-    /// The row filter said no.
-    Filtered,
-    /// It could not be read and is in the quarantine file.
-    Quarantined,
-    /// Its text is null.
-    NullText,
-    /// Its text has no token.
-    EmptyText,
-    /// Its score is not a number.
-    NotANumber,
-    /// Another document before it has its id.
-    DuplicateId,
-    /// Its score does not reach the threshold that was asked for.
-    BelowThreshold,
-    /// The budget was spent on better documents.
-    OverBudget,
-}
-
-impl Reason {
-    /// Whether a document that is dropped for this reason has a score.
-    pub fn has_score(self) -> bool {
-        matches!(self, Self::DuplicateId | Self::BelowThreshold | Self::OverBudget)
-    }
-}
-
-/// How much was read and what became of it.
-///
-/// `read = scored + (dropped without a score)`, and `scored = kept + (dropped with a score)`. Tokens and bytes
-/// are those of text that reached the scorer: a filtered, null or quarantined document counts as a document.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Tally {
-    /// Everything in the input.
-    pub read: Counts,
-    /// What has a score.
-    pub scored: Counts,
-    /// What was selected; absent where nothing is selected.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kept: Option<Counts>,
-    /// What was left out, by reason.
-    pub dropped: BTreeMap<Reason, Counts>,
-}
-
-impl Tally {
-    /// Counts documents that are left out.
-    pub fn drop(&mut self, reason: Reason, counts: Counts) {
-        if counts.documents > 0 {
-            *self.dropped.entry(reason).or_default() += counts;
-        }
-    }
-
-    /// Adds the tally of another part of the input.
-    pub fn merge(&mut self, other: &Tally) {
-        self.read += other.read;
-        self.scored += other.scored;
-        if let Some(kept) = other.kept {
-            *self.kept.get_or_insert_default() += kept;
-        }
-        for (&reason, &counts) in &other.dropped {
-            self.drop(reason, counts);
-        }
-    }
-
-    /// `Err` with [`Code::Internal`] unless the counts add up: a document that is lost is never silent.
-    pub fn check(&self) -> Result<()> {
-        let dropped = |with_score: bool| -> Counts {
-            self.dropped.iter().filter(|(r, _)| r.has_score() == with_score).map(|(_, c)| *c).sum()
-        };
-        let unscored = self.scored + dropped(false);
-        let unkept = self.kept.map(|kept| kept + dropped(true));
-        if self.read != unscored || unkept.is_some_and(|sum| sum != self.scored) {
-            return Err(Error::new(Code::Internal, format!("the counts do not add up: {self:?}")));
-        }
-        Ok(())
-    }
-}
 
 /// One document, as an example of a good or a bad score.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -304,53 +223,4 @@ pub struct SelectSummary {
     pub worst: Vec<Example>,
     /// Wall-clock seconds per phase.
     pub timings: Vec<Phase>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn tally() -> Tally {
-        let mut t = Tally {
-            read: Counts { documents: 10, tokens: 60, bytes: 300 },
-            scored: Counts { documents: 8, tokens: 60, bytes: 300 },
-            kept: Some(Counts { documents: 3, tokens: 40, bytes: 200 }),
-            dropped: BTreeMap::new(),
-        };
-        t.drop(Reason::NullText, Counts { documents: 2, tokens: 0, bytes: 0 });
-        t.drop(Reason::OverBudget, Counts { documents: 5, tokens: 20, bytes: 100 });
-        t.drop(Reason::DuplicateId, Counts::default());
-        t
-    }
-
-    #[test]
-    fn counts_that_add_up_pass_and_others_do_not() {
-        let good = tally();
-        good.check().unwrap();
-        assert!(!good.dropped.contains_key(&Reason::DuplicateId), "an empty reason is not listed");
-        let mut lost = good.clone();
-        lost.read.documents += 1;
-        assert_eq!(lost.check().unwrap_err().code(), Code::Internal);
-        let mut twice = good.clone();
-        twice.kept = Some(twice.scored);
-        assert_eq!(twice.check().unwrap_err().code(), Code::Internal);
-    }
-
-    #[test]
-    fn parts_merge_into_the_whole() {
-        let mut whole = tally();
-        whole.merge(&tally());
-        whole.check().unwrap();
-        assert_eq!(whole.read.documents, 20);
-        assert_eq!(whole.kept.unwrap().tokens, 80);
-        assert_eq!(whole.dropped[&Reason::OverBudget].documents, 10);
-    }
-
-    #[test]
-    fn json_is_flat_and_in_camel_case() {
-        let json = serde_json::to_value(tally()).unwrap();
-        assert_eq!(json["dropped"]["nullText"]["documents"], 2);
-        assert_eq!(json["kept"]["tokens"], 40);
-        assert_eq!(serde_json::from_value::<Tally>(json).unwrap(), tally());
-    }
 }
