@@ -1,1 +1,48 @@
-//! CPU features and kernels.
+//! The CPU backend: what this processor can do, and the operations that run on it.
+//!
+//! Every operation exists twice under one name. [`reference`] holds the definition: scalar, obvious, slow.
+//! [`ops`] holds the fast version, with wide vectors chosen at run time and threads. The two are tested
+//! against each other over awkward inputs.
+//!
+//! The fast versions promise more than closeness. Each fixes the order of its additions as part of its
+//! definition, so the result has the same bits with any number of threads and on any processor, whatever
+//! vectors that has; NaN is always the one of `f64::NAN`.
+//!
+//! ```
+//! // Two documents of three and two tokens, with the loss of every token under two models.
+//! let prior = [2.0f32, 3.0, 4.0, 1.0, 1.0];
+//! let conditional = [1.0f32, 1.0, 1.0, 1.0, 2.0];
+//! let mut sums = [[0.0; 2]; 2];
+//! let mut score = [0.0; 2];
+//! let [p, c] = &mut sums;
+//! let out = gristmill_cpu::ops::LossReduction { prior: p, conditional: c, score: &mut score };
+//! gristmill_cpu::ops::loss_reduction(&prior, &conditional, &[0, 3, 5], out)?;
+//! assert_eq!(sums, [[9.0, 2.0], [3.0, 3.0]]);
+//! assert_eq!(score, [2.0, -0.5]);
+//! # Ok::<(), gristmill_core::Error>(())
+//! ```
+
+mod features;
+mod offsets;
+pub mod ops;
+pub mod reference;
+
+pub use features::{Features, features};
+pub use offsets::Offset;
+
+/// A number that operations read: `f32` or `f64`. Sums are always in `f64`.
+pub trait Real: Copy + Into<f64> + Send + Sync + sealed::Sealed {}
+
+impl Real for f32 {}
+impl Real for f64 {}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
+    impl Sealed for i32 {}
+    impl Sealed for i64 {}
+    impl Sealed for u32 {}
+    impl Sealed for u64 {}
+    impl Sealed for usize {}
+}
