@@ -1,1 +1,25 @@
-//! Node.js bindings: conversion only, no maths.
+//! The Node.js face of Gristmill: a napi-rs addon that converts and does nothing else.
+//!
+//! Options and summaries cross as JSON text, because that is what their Rust types already speak (and it keeps
+//! integers above 2^32 integers); Arrow data crosses as IPC bytes; progress crosses as a small object. The typed API
+//! that people use is in `ts/`, which wraps every item of this module; nobody imports the addon by itself.
+//!
+//! # How work runs
+//!
+//! Nothing here runs on the JavaScript thread for longer than a conversion takes, and nothing runs on libuv's four
+//! pool threads, which belong to the file system and to DNS. Every call that works starts one thread of its own
+//! ([`task`]), which settles a promise when it is done. A job is stopped by its [`cancel::CancelHandle`]. When
+//! a Node environment goes away (the process exits, or a worker thread is terminated) with work under way, that work
+//! is cancelled and its threads are joined, so that no thread outlives the environment that it would report to.
+//!
+//! # How failures cross
+//!
+//! An error becomes a JavaScript `Error` with `code`, `hint` and `location` as properties ([`error`]). A panic is
+//! caught at the edge and becomes one with the code `INTERNAL`.
+
+pub mod bar;
+pub mod cancel;
+pub mod doctor;
+mod error;
+pub mod progress;
+pub mod task;

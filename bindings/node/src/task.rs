@@ -1,0 +1,91 @@
+//! Work on threads of its own, and what becomes of it when the environment goes away.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::{Builder, JoinHandle};
+
+use gristmill_core::{CancelToken, Code, Error, Result};
+use napi::bindgen_prelude::{Env, Object, ToNapiValue};
+use napi_derive::napi;
+
+use crate::error::{guarded, to_js};
+
+/// The threads that one Node environment has under way.
+#[derive(Default)]
+struct Tasks {
+    started: u64,
+    running: HashMap<u64, Task>,
+}
+
+struct Task {
+    cancel: CancelToken,
+    thread: JoinHandle<()>,
+}
+
+type Shared = Arc<Mutex<Tasks>>;
+
+fn lock(tasks: &Shared) -> MutexGuard<'_, Tasks> {
+    tasks.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Runs once per environment, when it loads the addon: the main thread's and each worker's own.
+#[napi(module_exports)]
+pub fn init(_exports: Object<'_>, env: Env) -> napi::Result<()> {
+    let tasks = Shared::default();
+    let at_exit = tasks.clone();
+    env.set_instance_data(tasks, (), |_| {})?;
+    env.add_env_cleanup_hook(at_exit, |tasks| {
+        let running = std::mem::take(&mut lock(&tasks).running);
+        running.values().for_each(|task| task.cancel.cancel());
+        for task in running.into_values() {
+            // Its panics were caught inside: there is nothing to learn from the result.
+            let _ = task.thread.join();
+        }
+    })?;
+    Ok(())
+}
+
+/// Starts `work` on a thread named `name` and returns the promise of its result, which `convert` turns into
+/// a JavaScript value on the JavaScript thread.
+pub(crate) fn spawn<'env, T, V>(
+    env: &'env Env,
+    name: &str,
+    cancel: CancelToken,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+    convert: impl FnOnce(T) -> V + Send + 'static,
+) -> napi::Result<Object<'env>>
+where
+    T: Send + 'static,
+    V: ToNapiValue + 'static,
+{
+    let tasks = env
+        .get_instance_data::<Shared>()?
+        .ok_or_else(|| to_js(env, &Error::new(Code::Internal, "the addon was not initialised")))?
+        .clone();
+    let (deferred, promise) = env.create_deferred()?;
+    // Held until the thread is in the table, so that it cannot finish and look itself up before it is there.
+    let mut table = lock(&tasks);
+    let id = table.started;
+    table.started += 1;
+    let owner = tasks.clone();
+    let thread = Builder::new().name(name.into()).spawn(move || {
+        let outcome = guarded(work);
+        deferred.resolve(move |env: Env| {
+            let finished = lock(&owner).running.remove(&id);
+            if let Some(task) = finished {
+                let _ = task.thread.join();
+            }
+            outcome.map(convert).map_err(|e| to_js(&env, &e))
+        });
+    });
+    match thread {
+        Ok(thread) => {
+            table.running.insert(id, Task { cancel, thread });
+            Ok(promise)
+        }
+        Err(e) => {
+            let e = Error::new(Code::OutOfMemory, format!("cannot start a thread: {e}"));
+            Err(to_js(env, &e))
+        }
+    }
+}
