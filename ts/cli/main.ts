@@ -1,0 +1,46 @@
+#!/usr/bin/env node
+/** The command line: `gristmill select | score | fit | doctor`. */
+
+import { Command, CommanderError } from 'commander';
+
+import { manifest } from '../native.js';
+import { addDoctor } from './doctor.js';
+import { EXIT, succeedOnBrokenPipe } from './exit.js';
+import { addFit } from './fit.js';
+import { addScore } from './score.js';
+import { addSelect } from './select.js';
+
+succeedOnBrokenPipe(process.stdout);
+succeedOnBrokenPipe(process.stderr);
+
+const program = new Command('gristmill')
+  .description('Select language-model training data from a raw corpus.')
+  .version(manifest.version)
+  .configureHelp({ sortOptions: false })
+  .showHelpAfterError('(run with --help for the options)')
+  .showSuggestionAfterError()
+  .exitOverride()
+  .addHelpText(
+    'after',
+    `
+Examples:
+  gristmill select --target books/*.parquet --pool "crawl/**/*.jsonl.gz" --budget 10% -o selected/
+  gristmill fit --corpus wiki/ --order 5 -o general.gml
+  gristmill score --pool crawl/ --model ngram:general.gml -o scores/
+
+Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage,
+3 no compiled addon for this platform, 130 interrupted (what was done stays: the same command continues).
+`,
+  );
+
+addSelect(program);
+addScore(program);
+addFit(program);
+addDoctor(program);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (!(error instanceof CommanderError)) throw error;
+  process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+}

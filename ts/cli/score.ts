@@ -1,0 +1,140 @@
+import { type Command, Option } from 'commander';
+
+import { score } from '../index.js';
+import type { Method } from '../options.js';
+import type { ScoreSummary } from '../summaries.js';
+import { bytes, examples, integer as grouped, tally, timings } from './format.js';
+import {
+  defined,
+  integer,
+  job,
+  type JobFlags,
+  number,
+  source,
+  type SourceFlags,
+  target,
+  type TargetFlags,
+  toJob,
+  toSource,
+  toTarget,
+} from './options.js';
+import { execute } from './run.js';
+
+/** Flags of the two commands that score. */
+export interface ScoringFlags extends JobFlags, SourceFlags, TargetFlags {
+  pool: string[];
+  output: string;
+  method?: Method;
+  order?: number;
+  weight?: number;
+  normalizer?: string;
+  worker?: string;
+  fresh?: boolean;
+  seed?: number;
+}
+
+interface Flags extends ScoringFlags {
+  model?: string;
+  prior?: string;
+  conditional?: string;
+}
+
+/** Options of the two commands that score. */
+export function scoring(command: Command, methods: readonly Method[]): Command {
+  return command
+    .addOption(
+      new Option(
+        '--method <name>',
+        'how to score (default: perplexity with --model, else loss-reduction)',
+      ).choices(methods),
+    )
+    .option('--order <n>', 'order of the fitted models, 1 to 6 (default: the best)', integer(1, 6))
+    .option('--weight <w>', "share of the target's own model, 0 to 1 (default: the best)", number)
+    .option(
+      '--normalizer <name>',
+      'how text becomes tokens: a name or a tokenizer file (default: unicode-words/1)',
+    )
+    .option('--worker <i/n>', 'score only the i-th of n shares; the shares meet in the output')
+    .option('--fresh', 'start over instead of continuing what is in the output')
+    .option('--seed <n>', 'seed of all sampling (default: 0)', integer(0));
+}
+
+export function addScore(program: Command): void {
+  const command = program
+    .command('score')
+    .description('score every document of a pool')
+    .requiredOption('--pool <paths...>', 'documents: files, directories, globs, URLs, or - for stdin')
+    .requiredOption('-o, --output <dir>', 'directory or URL for the score files')
+    .option('--model <model>', 'one model: ngram:PATH or PATH (.gml, ARPA, KenLM binary)')
+    .option('--prior <model>', 'the general model of a method that compares two')
+    .option('--conditional <model>', "the target's model of a method that compares two");
+  scoring(target(source(job(command))), [
+    'perplexity',
+    'bits-per-byte',
+    'loss-reduction',
+    'moore-lewis',
+    'difference',
+    'ccnet',
+    'dsir',
+  ]).action((flags: Flags) => {
+    const {
+      pool,
+      output,
+      model,
+      prior,
+      conditional,
+      method,
+      order,
+      weight,
+      normalizer,
+      worker,
+      fresh,
+      seed,
+    } = flags;
+    return execute(
+      'score',
+      flags,
+      async ({ paths, ...run }) =>
+        score({
+          pool: toSource(await paths(pool, flags.format), flags),
+          output,
+          ...(await toTarget(flags, paths)),
+          ...defined({ model, prior, conditional, method, order, weight, normalizer, worker, fresh, seed }),
+          ...toJob(flags),
+          ...run,
+        }),
+      print,
+    );
+  });
+}
+
+function print(summary: ScoreSummary): string {
+  return (
+    `Scored ${grouped(summary.scored.documents)} documents by ${summary.method} into ${summary.output}\n\n` +
+    tally(summary) +
+    progress(summary)
+  );
+}
+
+/** What the summaries of score and select have in common, below the counts. */
+export function progress(summary: ScoreSummary): string {
+  const { fitted, shards, best, worst, models } = summary;
+  let text = '';
+  if (fitted) {
+    const { auc, targetDocuments, poolDocuments } = fitted.discrimination;
+    text +=
+      `\nTarget and pool can be told apart with AUC ${auc.toFixed(4)} (0.5 is chance, 1 is perfect), on ` +
+      `${grouped(targetDocuments)} held-out target documents and ${grouped(poolDocuments)} of the pool.\n`;
+    const { order, weight } = fitted;
+    if (order !== undefined && weight !== undefined) {
+      text += `Models of order ${order} over ${grouped(fitted.vocabulary)} words, target weight ${weight.toFixed(2)}.\n`;
+    }
+  } else {
+    text += models.map(({ role, path }) => `\n${role} ${path}`).join('') + (models.length > 0 ? '\n' : '');
+  }
+  if (best.length > 0) text += `\nBest\n${examples(best)}\nWorst\n${examples(worst)}`;
+  const resumed = shards.resumed > 0 ? `, ${grouped(shards.resumed)} done before` : '';
+  text += `\nRead ${bytes(summary.inputBytes)} in ${grouped(shards.total)} files${resumed}, in ${timings(summary.timings)}\n`;
+  if (!summary.complete) text += `${grouped(shards.pending)} files are left to other workers.\n`;
+  return text;
+}

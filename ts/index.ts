@@ -1,0 +1,85 @@
+/**
+ * Gristmill selects training data for language models: it fits n-gram models, scores a corpus of any size with them,
+ * and keeps the documents that are most like what you want, exactly to a budget.
+ *
+ * @example
+ * ```ts
+ * import { select } from 'gristmill';
+ *
+ * const summary = await select({
+ *   target: 'books/*.parquet',
+ *   pool: 'crawl/**\/*.jsonl.gz',
+ *   budget: '10%',
+ *   output: 'selected/',
+ * });
+ * console.log(summary.kept, summary.fitted?.discrimination.auc);
+ * ```
+ *
+ * @packageDocumentation
+ */
+
+import { Job, run } from './job.js';
+import type { FitOptions, ScoreOptions, SelectOptions } from './options.js';
+import type { FitSummary, ScoreSummary, SelectSummary } from './summaries.js';
+
+export { Batch, readBatches } from './batches.js';
+export { doctor, type Doctor } from './doctor.js';
+export {
+  ERROR_CODES,
+  type ErrorCode,
+  type ErrorDetails,
+  GristmillError,
+  JobMismatchError,
+  NativeUnavailableError,
+} from './errors.js';
+export { Job } from './job.js';
+export type * from './options.js';
+export type * from './summaries.js';
+
+/**
+ * Estimates an interpolated modified Kneser-Ney language model from a corpus and writes it to a file.
+ *
+ * @example
+ * ```ts
+ * const { vocabulary, ngrams } = await fit({ corpus: 'wiki/', order: 5, output: 'general.gml' });
+ * ```
+ */
+export function fit(options: FitOptions): Promise<FitSummary> {
+  return run((addon) => addon.fit, options);
+}
+
+/**
+ * Scores every document of a pool and writes score files beside each other in a directory: id, row, counts, sums of
+ * negative log-likelihoods, score. Stopped at any moment, the same call continues.
+ *
+ * @example
+ * ```ts
+ * for await (const batch of score({ pool: 'crawl/', model: 'general.gml', output: 'scores/' })) {
+ *   console.log((await batch.toTable()).numRows);
+ * }
+ * ```
+ */
+export function score(options: ScoreOptions): Job<ScoreSummary> {
+  return new Job(
+    run((addon) => addon.score, options),
+    options.output,
+    options.signal,
+  );
+}
+
+/**
+ * Selects from a pool the documents that are most like a target sample, exactly to a budget, and writes them out with
+ * every column they had. Stopped at any moment, the same call continues.
+ *
+ * @example
+ * ```ts
+ * const summary = await select({ target: 'books/', pool: 'crawl/', budget: '10%', output: 'selected/' });
+ * ```
+ */
+export function select(options: SelectOptions): Job<SelectSummary> {
+  return new Job(
+    run((addon) => addon.select, options),
+    options.output,
+    options.signal,
+  );
+}

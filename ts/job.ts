@@ -1,0 +1,99 @@
+import type * as Native from '../bindings/node/index.js';
+import { type Batch, readBatches } from './batches.js';
+import { fromNative, GristmillError } from './errors.js';
+import { native } from './native.js';
+import type { Progress, RunOptions } from './options.js';
+
+/**
+ * A job under way. Await it for its summary, or iterate over it for the rows of its result as Arrow batches once it
+ * is done; both may be done, and more than once.
+ */
+export class Job<Summary> implements Promise<Summary>, AsyncIterable<Batch> {
+  readonly [Symbol.toStringTag] = 'Job';
+  readonly #summary: Promise<Summary>;
+  readonly #output: string;
+  readonly #signal: AbortSignal | undefined;
+
+  /** @internal */
+  constructor(summary: Promise<Summary>, output: string, signal: AbortSignal | undefined) {
+    this.#summary = summary;
+    this.#output = output;
+    this.#signal = signal;
+  }
+
+  then<A = Summary, B = never>(
+    onFulfilled?: ((summary: Summary) => A | PromiseLike<A>) | null,
+    onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<A | B> {
+    return this.#summary.then(onFulfilled, onRejected);
+  }
+
+  catch<B = never>(onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null): Promise<Summary | B> {
+    return this.#summary.catch(onRejected);
+  }
+
+  finally(onFinally?: (() => void) | null): Promise<Summary> {
+    return this.#summary.finally(onFinally);
+  }
+
+  /** The rows of the result, batch by batch. Waits for the job first. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<Batch, void, undefined> {
+    await this.#summary;
+    yield* readBatches(this.#output, this.#signal ? { signal: this.#signal } : {});
+  }
+}
+
+type Entry = (
+  options: string,
+  cancel: Native.CancelHandle,
+  onProgress?: (event: Native.ProgressEvent) => void,
+) => Promise<string>;
+
+/**
+ * Runs one job of the addon: its options without what is ours, its progress, its cancellation, its errors.
+ *
+ * @internal
+ */
+export async function run<Summary>(
+  pick: (addon: typeof Native) => Entry,
+  options: RunOptions,
+): Promise<Summary> {
+  const { signal, onProgress, ...rest } = options;
+  signal?.throwIfAborted();
+  const addon = native();
+  const cancel = new addon.CancelHandle();
+  const stop = (): void => cancel.cancel();
+  let settled = false;
+  let failure: { error: unknown } | undefined;
+  const report = (event: Progress): void => {
+    // A report may still be on its way when the promise has settled.
+    if (settled || failure) return;
+    try {
+      onProgress?.(event);
+    } catch (error) {
+      failure = { error };
+      stop();
+    }
+  };
+  signal?.addEventListener('abort', stop, { once: true });
+  try {
+    const summary = await pick(addon)(JSON.stringify(rest), cancel, onProgress && report);
+    if (!failure) return JSON.parse(summary) as Summary;
+  } catch (error) {
+    if (!failure) throw aborted(signal, fromNative(error));
+  } finally {
+    settled = true;
+    signal?.removeEventListener('abort', stop);
+  }
+  throw failure.error;
+}
+
+/**
+ * The reason of the signal where work stopped because of it, else the error.
+ *
+ * @internal
+ */
+export function aborted(signal: AbortSignal | undefined, error: unknown): unknown {
+  const stopped = error instanceof GristmillError && error.code === 'ABORTED';
+  return stopped && signal?.aborted === true ? signal.reason : error;
+}

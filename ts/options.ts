@@ -1,0 +1,184 @@
+/** How a document is scored. The sign is always such that the summary's `best` documents are the wanted ones. */
+export type Method =
+  'perplexity' | 'bits-per-byte' | 'loss-reduction' | 'moore-lewis' | 'difference' | 'ccnet' | 'dsir';
+
+/**
+ * Where documents come from: a path, directory, glob or object-store URL (`s3://`, `gs://`, `az://`), several of
+ * them, or a table that also says how to read them.
+ */
+export type Source = string | readonly string[] | SourceTable;
+
+/** Documents, and how to read them. */
+export interface SourceTable {
+  /** Paths, directories, globs and object-store URLs. */
+  paths: string | readonly string[];
+  /** The format of the files. @defaultValue by the file name */
+  format?: 'parquet' | 'jsonl' | 'arrow' | 'text';
+  /** The column that holds the text. @defaultValue detected */
+  text?: string;
+  /** The column that holds the id. @defaultValue detected; made from file and row when there is none */
+  id?: string;
+  /** A row filter in the Common Expression Language, such as `lang == "en" && score > 0.5`. */
+  where?: string;
+  /** For plain text: every line is a document, instead of every file. @defaultValue false */
+  lines?: boolean;
+}
+
+/** What becomes of a document or a file that cannot be read. */
+export type OnError = 'fail' | 'quarantine';
+
+/** How far a job is. */
+export interface Progress {
+  /** What is being done, such as `fit`, `score`, `select` or `write`. */
+  phase: string;
+  /** How much of it is done. */
+  done: number;
+  /** Out of how much, when that is known. */
+  total?: number;
+  /** What `done` and `total` count. */
+  unit: 'documents' | 'tokens' | 'bytes' | 'shards';
+  /** Documents so far in this phase. */
+  documents: number;
+  /** Tokens so far in this phase. */
+  tokens: number;
+}
+
+/** What every job takes besides its own options. */
+export interface RunOptions {
+  /**
+   * Stops the job between two chunks of work. The promise then rejects with `signal.reason`; what was committed
+   * stays, and the same call continues from there.
+   */
+  signal?: AbortSignal;
+  /**
+   * Called at most ten times a second, besides the first and the last report of each phase. What it throws stops
+   * the job, whose promise rejects with it.
+   */
+  onProgress?: (progress: Progress) => void;
+}
+
+/** What {@link fit} takes. */
+export interface FitOptions extends RunOptions {
+  /** The text to learn from. */
+  corpus: Source;
+  /** The model file: Gristmill's own form, or ARPA when the name ends in `.arpa` or `.arpa.gz`. */
+  output: string;
+  /** Length of the longest n-gram, 1 to 6. @defaultValue 5 */
+  order?: number;
+  /**
+   * How text becomes tokens: `unicode-words/1`, `wordpunct/1`, `whitespace/1`, `ccnet/1`, or the path of
+   * a `tokenizer.json` or SentencePiece model. @defaultValue 'unicode-words/1'
+   */
+  normalizer?: string;
+  /** Memory for counts before they spill to disk, as bytes or with a unit. @defaultValue '2GB' */
+  memory?: number | string;
+  /** Drop n-grams of order k that were seen at most `prune[k - 1]` times. @defaultValue nothing is dropped */
+  prune?: readonly number[];
+  /**
+   * Discounts for counts that allow no estimate: `true` for the published (0.5, 1, 1.5), or three numbers.
+   * @defaultValue false: such counts are an error with the code `DISCOUNT_FAILED`
+   */
+  discountFallback?: boolean | readonly [number, number, number];
+  /** Words in fewer documents than this are trained as one unknown word. @defaultValue 1 */
+  minDocuments?: number;
+  /** Threads. @defaultValue all that the process may use */
+  threads?: number;
+  /** Where sorts spill to. @defaultValue the temporary directory of the system */
+  tempDir?: string;
+  /** What to do with what cannot be read. @defaultValue 'fail' */
+  onError?: OnError;
+}
+
+/** What {@link score} takes. */
+export interface ScoreOptions extends RunOptions {
+  /** The documents to score. */
+  pool: Source;
+  /** The directory or URL for the score files. */
+  output: string;
+  /** One model, for `perplexity`, `bits-per-byte` and `ccnet`: a path, or `ngram:` and a path. */
+  model?: string;
+  /** The general model of a method that compares two. */
+  prior?: string;
+  /** The target's model of a method that compares two. */
+  conditional?: string;
+  /** A sample of the wanted text, instead of models: they are then fitted on it and on a sample of the pool. */
+  target?: Source;
+  /** How to score. @defaultValue 'perplexity' with one model, else 'loss-reduction' */
+  method?: Method;
+  /** With `target`: the order of the fitted models. @defaultValue the one that discriminates best */
+  order?: number;
+  /** With `target`: the share of the target's own model in the conditional one. @defaultValue the best */
+  weight?: number;
+  /** With `target`: how text becomes tokens. @defaultValue 'unicode-words/1' */
+  normalizer?: string;
+  /** `i/n`: score only the i-th of n shares of the shards; the shares meet in `output`. */
+  worker?: string;
+  /** Start over instead of resuming what is in `output`. @defaultValue false */
+  fresh?: boolean;
+  /** Threads. @defaultValue all that the process may use */
+  threads?: number;
+  /** Memory for counts while models are fitted. @defaultValue '512MB' */
+  memory?: number | string;
+  /** What to do with what cannot be read. @defaultValue 'fail' */
+  onError?: OnError;
+  /** Seed of all sampling. @defaultValue 0 */
+  seed?: number;
+}
+
+/** What {@link select} takes. */
+export interface SelectOptions extends RunOptions {
+  /** The documents to select from. */
+  pool: Source;
+  /** A sample of the wanted text. Give this or `scores`. */
+  target?: Source;
+  /** The output of a finished {@link score}: nothing is scored again. */
+  scores?: string;
+  /** The directory or URL for the selected shards. */
+  output: string;
+  /** How much to keep: `10%`, `2500docs`, `1.5Btokens`, `200MB`; a bare number counts tokens. */
+  budget?: number | string;
+  /** How to score, with `target`. @defaultValue 'loss-reduction' */
+  method?: Method;
+  /** The order of the fitted models. @defaultValue the one that discriminates best */
+  order?: number;
+  /** The share of the target's own model in the conditional one. @defaultValue the best */
+  weight?: number;
+  /** How text becomes tokens. @defaultValue 'unicode-words/1' */
+  normalizer?: string;
+  /** Sample without replacement in proportion to exp(score / temperature). @defaultValue the top is taken */
+  temperature?: number;
+  /** Seed of all sampling and of the order of ties. @defaultValue 0 */
+  seed?: number;
+  /** Keep only scores that are at least this good. */
+  threshold?: number;
+  /** Divide the budget over the values of a column. */
+  quotas?: Quotas;
+  /** Whether the document that crosses the budget is kept. @defaultValue 'include' */
+  crossing?: 'include' | 'exclude';
+  /** Keep the lowest scores instead of the highest. @defaultValue by the method */
+  lowest?: boolean;
+  /** Also write the summary to this file. */
+  report?: string;
+  /** The format of the selected shards. @defaultValue that of the input; JSONL for plain text */
+  outputFormat?: 'parquet' | 'jsonl' | 'arrow';
+  /** `i/n`: score only the i-th of n shares of the shards; whoever finds all of them scored selects. */
+  worker?: string;
+  /** Start over instead of resuming what is in `output`. @defaultValue false */
+  fresh?: boolean;
+  /** Threads. @defaultValue all that the process may use */
+  threads?: number;
+  /** Memory for counts while models are fitted. @defaultValue '512MB' */
+  memory?: number | string;
+  /** What to do with what cannot be read. @defaultValue 'fail' */
+  onError?: OnError;
+  /** What to do with documents that share an id. @defaultValue 'drop' with `onError: 'quarantine'`, else 'fail' */
+  duplicateIds?: 'fail' | 'drop' | 'keep';
+}
+
+/** Budgets per value of a column. */
+export interface Quotas {
+  /** The column whose values are the groups. */
+  column: string;
+  /** The share of the budget for each group, as positive weights. @defaultValue in proportion to the pool */
+  shares?: Readonly<Record<string, number>>;
+}

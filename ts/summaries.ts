@@ -1,0 +1,148 @@
+import type { Method } from './options.js';
+
+/** How much text. */
+export interface Counts {
+  documents: number;
+  tokens: number;
+  /** Bytes of UTF-8 text. */
+  bytes: number;
+}
+
+/** Why a document is not among those kept. */
+export type DropReason =
+  | 'filtered'
+  | 'quarantined'
+  | 'nullText'
+  | 'emptyText'
+  | 'notANumber'
+  | 'duplicateId'
+  | 'belowThreshold'
+  | 'noShare'
+  | 'overBudget';
+
+/** What was read and what became of it. The counts add up. */
+export interface Tally {
+  /** Everything in the input. */
+  read: Counts;
+  /** What has a score; for {@link fit}, what was learnt from. */
+  scored: Counts;
+  /** What was left out, by reason. */
+  dropped: Partial<Record<DropReason, Counts>>;
+}
+
+/** How long a phase took. */
+export interface Phase {
+  phase: string;
+  seconds: number;
+}
+
+/** One document, as an example of a good or a bad score. */
+export interface Example {
+  id: string;
+  score: number;
+  file: string;
+  row: number;
+  /** How its text begins. */
+  text: string;
+}
+
+/** A model file that took part. */
+export interface ModelUsed {
+  role: string;
+  path: string;
+  /** SHA-256 of the file, in hexadecimal. */
+  sha256: string;
+}
+
+/** How well target and pool can be told apart, on documents that the models did not see. */
+export interface Discrimination {
+  /**
+   * The probability that a held-out target document scores better than a pool document: 0.5 is chance, 1 is
+   * perfect.
+   */
+  auc: number;
+  targetDocuments: number;
+  poolDocuments: number;
+}
+
+/** What was learnt from the target and a sample of the pool. */
+export interface Fitted {
+  /** Order of both models; absent for `dsir`. */
+  order?: number;
+  /** Share of the target's own model in the conditional one; absent for `dsir`. */
+  weight?: number;
+  /** Words of the shared vocabulary, or buckets of `dsir`. */
+  vocabulary: number;
+  target: Counts;
+  pool: Counts;
+  discrimination: Discrimination;
+}
+
+/** Shards of the input, and what was done about them. */
+export interface ShardCounts {
+  total: number;
+  /** Done by this run. */
+  done: number;
+  /** Found done by an earlier run or by another worker. */
+  resumed: number;
+  /** Left to other workers and not done yet. */
+  pending: number;
+}
+
+/** The result of {@link fit}. */
+export interface FitSummary extends Tally {
+  /** The version of this form. */
+  schema: 1;
+  output: string;
+  /** SHA-256 of the model file, in hexadecimal. */
+  sha256: string;
+  order: number;
+  normalizer: string;
+  /** Words of the model, the three special ones included. */
+  vocabulary: number;
+  /** N-grams per order. */
+  ngrams: number[];
+  /** Discounts per order, for n-grams seen once, twice, and more often. */
+  discounts: [number, number, number][];
+  /** Bytes of input as stored. */
+  inputBytes: number;
+  timings: Phase[];
+}
+
+/** The result of {@link score}. */
+export interface ScoreSummary extends Tally {
+  /** The version of this form. */
+  schema: 1;
+  output: string;
+  method: Method;
+  /** Whether every shard is done: false while other workers still have some. */
+  complete: boolean;
+  /** Bytes of input as stored. */
+  inputBytes: number;
+  shards: ShardCounts;
+  models: ModelUsed[];
+  fitted?: Fitted;
+  /** The ten best documents. */
+  best: Example[];
+  /** The ten worst documents, the worst first. */
+  worst: Example[];
+  timings: Phase[];
+}
+
+/** One group of a selection with quotas. */
+export interface GroupSummary {
+  /** The value of the column; `null` for documents without one. */
+  group: string | null;
+  scored: Counts;
+  kept: Counts;
+}
+
+/** The result of {@link select}. */
+export interface SelectSummary extends ScoreSummary {
+  /** What was selected. */
+  kept?: Counts;
+  /** The score of the worst document that was kept; with a temperature, nothing is cut by score alone. */
+  cut?: number;
+  /** Per group, with quotas. */
+  groups?: GroupSummary[];
+}
