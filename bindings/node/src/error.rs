@@ -60,8 +60,9 @@ fn panicked(payload: &(dyn Any + Send)) -> Error {
 
 /// Parses the JSON text of an options object.
 pub(crate) fn parse<T: serde::de::DeserializeOwned>(options: &str) -> gristmill_core::Result<T> {
-    serde_json::from_str(options)
-        .map_err(|e| Error::new(Code::InvalidArgument, format!("options: {}", without_position(&e.to_string()))))
+    serde_json::from_str(options).map_err(|e| {
+        Error::new(Code::InvalidArgument, format!("options: {}", without_position(&e.to_string())))
+    })
 }
 
 /// Drops serde's " at line 1 column 17", which counts characters of a text that the caller never saw.

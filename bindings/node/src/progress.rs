@@ -60,8 +60,11 @@ pub(crate) fn connect(
     callback: Option<Function<'_, ProgressEvent, ()>>,
 ) -> napi::Result<Control> {
     let Some(callback) = callback else { return Ok(control) };
-    let sink: Sink =
-        callback.build_threadsafe_function::<ProgressEvent>().weak::<true>().max_queue_size::<QUEUE>().build()?;
+    let sink: Sink = callback
+        .build_threadsafe_function::<ProgressEvent>()
+        .weak::<true>()
+        .max_queue_size::<QUEUE>()
+        .build()?;
     Ok(control.on_progress(INTERVAL, move |p| {
         // A full queue or a closing environment: the report is dropped either way.
         let _ = sink.call(p.into(), ThreadsafeFunctionCallMode::NonBlocking);
