@@ -4,9 +4,13 @@
 pub mod adapt;
 pub mod arpa;
 pub mod estimate;
+pub mod gml;
 pub mod hashed;
 pub mod kenlm;
 pub mod model;
 pub mod normalize;
 pub mod tables;
 pub mod vocab;
+
+mod replace;
+mod source;

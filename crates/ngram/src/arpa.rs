@@ -1,1 +1,0 @@
-//! The ARPA text format, in and out.

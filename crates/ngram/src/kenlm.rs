@@ -1,1 +1,0 @@
-//! KenLM binary files, read.

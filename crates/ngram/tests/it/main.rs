@@ -1,0 +1,4 @@
+//! Integration tests of the crate, in one binary because every binary links for seconds.
+
+mod peers;
+mod query;
