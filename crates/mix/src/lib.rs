@@ -1,0 +1,59 @@
+//! Deciding the mix: how much of what a corpus should be made of.
+//!
+//! After documents are scored and selected, the question left is one of proportions. Papers answer it with
+//! small training runs and a formula; this crate holds the formulas, as functions of plain numbers. It trains
+//! nothing and reads no corpus: runs come in as a table of mixtures and losses, from any trainer.
+//!
+//! - **Mixtures from small runs** ([`sample_mixtures`], [`MixtureModel`], [`optimize_mixture`]): RegMix. Draw
+//!   mixtures around the natural one, train a small model on each, regress the loss on the mixture, and take
+//!   the mixture with the lowest predicted loss. [`Gbdt`] is the regression, and bootstrap models say how far
+//!   the answer hangs on which runs there were.
+//!
+//! Everything is seeded and gives the same numbers whatever the threads. Everything here is host arithmetic
+//! that takes seconds at most, so nothing claims a device. Bad input is refused with the row and column that is
+//! at fault; a fit never comes without its error on data that it did not see.
+//!
+//! ```
+//! use gristmill_core::Control;
+//! use gristmill_mix::{
+//!     FitOptions, GbdtOptions, MixtureModel, Objective, OptimizeOptions, Regressor, Runs, SampleOptions,
+//!     optimize_mixture, sample_mixtures,
+//! };
+//!
+//! // Three domains; the loss that we care about falls with code, and most steeply at first.
+//! let prior = [0.7, 0.2, 0.1];
+//! let mixtures = sample_mixtures(&prior, &SampleOptions { n: 200, ..Default::default() })?.weights;
+//! let train = |w: &[f64]| 3.0 - w[1].sqrt() - 0.2 * w[0];
+//! let losses = mixtures.iter_rows().map(train).collect();
+//!
+//! let domains = ["web", "code", "forum"].map(String::from).to_vec();
+//! let losses = gristmill_mix::Matrix::new(200, 1, losses)?;
+//! let runs = Runs::new(domains, mixtures, vec!["code/val".into()], losses)?;
+//!
+//! let regressor = Regressor::Gbdt(GbdtOptions { trees: 300, learning_rate: 0.05, ..Default::default() });
+//! let options = FitOptions { regressor, bags: 4, ..Default::default() };
+//! let model = MixtureModel::fit(&runs, "code/val", &options, &Control::default())?;
+//! assert!(model.report().held_out.unwrap().spearman > 0.9);
+//!
+//! let objective = [Objective { model: &model, weight: 1.0 }];
+//! let search = OptimizeOptions { draws: 20_000, ..Default::default() };
+//! let optimum = optimize_mixture(&objective, &prior, &search, &Control::default())?;
+//! assert!(optimum.domains[1].weight.value > 0.6 && optimum.gain.low > 0.0);
+//! # Ok::<(), gristmill_core::Error>(())
+//! ```
+
+mod gbdt;
+mod matrix;
+mod regmix;
+mod rng;
+mod runs;
+mod saved;
+pub mod stats;
+
+pub use gbdt::{EarlyStopping, Gbdt, GbdtOptions};
+pub use matrix::Matrix;
+pub use regmix::{
+    DomainOptimum, Estimate, FitOptions, FitReport, MixtureModel, Objective, OptimizeOptions, Optimum,
+    Regressor, SampleOptions, SampledMixtures, optimize_mixture, sample_mixtures,
+};
+pub use runs::{Runs, SUM_TOLERANCE};
