@@ -46,6 +46,11 @@ impl Vocab {
         self.ends.len()
     }
 
+    /// Bytes of memory that the words and their index take.
+    pub fn heap_bytes(&self) -> usize {
+        self.arena.capacity() + self.ends.capacity() * 8 + self.slots.len() * 4
+    }
+
     /// Never true: the special words are always there.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()

@@ -1,4 +1,6 @@
 //! Integration tests of the crate, in one binary because every binary links for seconds.
 
+mod estimate;
 mod peers;
 mod query;
+mod text;

@@ -1,1 +1,0 @@
-//! Interpolated modified Kneser-Ney estimation.
