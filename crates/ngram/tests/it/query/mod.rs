@@ -1,6 +1,7 @@
 //! Models: their files and their queries.
 
 mod files;
+mod hostile;
 mod kenlm;
 mod reference;
 
