@@ -129,10 +129,6 @@ impl Texts {
         Self { data: String::new(), offsets: vec![0], valid: Vec::new(), nulls: 0 }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.valid.len()
-    }
-
     pub(crate) fn bytes(&self) -> usize {
         self.data.len()
     }
@@ -140,11 +136,6 @@ impl Texts {
     /// Appends to the value that [`Texts::close`] ends.
     pub(crate) fn push_part(&mut self, text: &str) {
         self.data.push_str(text);
-    }
-
-    /// The value under construction.
-    pub(crate) fn open_value(&self) -> &str {
-        &self.data[self.offsets[self.offsets.len() - 1] as usize..]
     }
 
     /// Forgets the value under construction.
@@ -193,7 +184,6 @@ mod tests {
         let mut t = Texts::new();
         t.push(Some("caf\u{e9}"));
         t.push_part("gone");
-        assert_eq!(t.open_value(), "gone");
         t.reset();
         t.push(None);
         t.push(Some(""));

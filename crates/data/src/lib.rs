@@ -9,12 +9,15 @@ mod format;
 mod formats;
 mod job;
 mod json;
+mod json_table;
 mod place;
 mod quarantine;
 mod queue;
 mod reader;
 mod source;
 mod stream;
+mod tables;
+mod write;
 
 pub use batch::{DocBatch, JsonLines, RowColumns};
 pub use column::{ID_NAMES, TEXT_NAMES};
@@ -23,3 +26,5 @@ pub use job::{Commit, Finished, InputPrint, Job, JobFile, JobOptions, JobSpec, O
 pub use quarantine::{Quarantined, Raw};
 pub use reader::{Columns, ReadOptions, ReadStats, ShardReader};
 pub use source::{Corpus, OnError, Shard, Source};
+pub use tables::{SidecarWriter, Tables, read_metadata, read_tables};
+pub use write::ShardWriter;

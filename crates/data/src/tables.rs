@@ -1,0 +1,199 @@
+//! Tables read back: any output as record batches, and score sidecars with their metadata.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use arrow_array::{RecordBatch, RecordBatchReader, StringArray};
+use arrow_schema::SchemaRef;
+use gristmill_core::{Code, Error, Result};
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+
+use crate::fault;
+use crate::format::{self, Compression, Format, NameHint, OutputFormat};
+use crate::formats::{arrow, parquet as parquet_in};
+use crate::json_table::{Inference, JsonDecoder};
+use crate::place::{Input, Place};
+use crate::stream::{BoxRead, Line, Lines, decompressed};
+use crate::write::TableWriter;
+
+/// Rows in one batch of a table that holds numbers.
+const BATCH_ROWS: usize = 8192;
+/// Lines in one batch, and bytes after which it is full.
+const BATCH_LINES: usize = 1024;
+const BATCH_BYTES: usize = 8 << 20;
+const MAX_LINE: usize = 1 << 30;
+
+/// The record batches of one file.
+pub struct Tables {
+    path: String,
+    schema: SchemaRef,
+    batches: Batches,
+    failed: bool,
+}
+
+enum Batches {
+    Parquet(Box<ParquetRecordBatchReader>),
+    Arrow(arrow::Batches),
+    Json(JsonBatches),
+}
+
+struct JsonBatches {
+    lines: Lines<BoxRead>,
+    decoder: JsonDecoder,
+}
+
+/// Reads any file that a job writes (Parquet, Arrow IPC, JSONL; a path or URL) as record batches. For
+/// JSONL the file is read twice: for its schema and for its rows.
+pub fn read_tables(path: &str) -> Result<Tables> {
+    open(path).map_err(|e| e.at_path(path))
+}
+
+fn open(path: &str) -> Result<Tables> {
+    let place = Place::parse(path)?;
+    let input = Input::open(&place)?;
+    let (format, compression) = format::sniff(&input, NameHint::of(path))?;
+    let (schema, batches) = match format {
+        Some(Format::Parquet) => {
+            let reader = open_parquet(&input)?;
+            (reader.schema(), Batches::Parquet(Box::new(reader)))
+        }
+        Some(Format::Arrow) => {
+            let (schema, batches) = arrow::open(&input, None)?;
+            (schema, Batches::Arrow(batches))
+        }
+        Some(Format::Jsonl) => open_json(&input, compression)?,
+        _ => return Err(format::unknown_format(path)),
+    };
+    Ok(Tables { path: path.into(), schema, batches, failed: false })
+}
+
+fn open_parquet(input: &Input) -> Result<ParquetRecordBatchReader> {
+    let meta = parquet_in::load_metadata(input, false)?;
+    let groups = meta.metadata().row_groups();
+    let (rows, bytes) = groups.iter().fold((0, 0), |(r, b), g| (r + g.num_rows(), b + g.total_byte_size()));
+    // Wide rows, such as documents, come in smaller batches.
+    let average = (bytes.max(0) / rows.max(1)).max(1) as usize;
+    let batch_rows = (BATCH_BYTES / average).clamp(1, BATCH_ROWS);
+    fault::guard("Parquet", || {
+        ParquetRecordBatchReaderBuilder::new_with_metadata(input.clone(), meta)
+            .with_batch_size(batch_rows)
+            .build()
+            .map_err(fault::parquet)
+    })
+}
+
+fn open_json(input: &Input, compression: Compression) -> Result<(SchemaRef, Batches)> {
+    let lines = || -> Result<_> {
+        Ok(Lines::new(decompressed(Box::new(input.reader(0)), compression)?, compression, MAX_LINE))
+    };
+    let mut inference = Inference::default();
+    let mut first = lines()?;
+    while take_line(&mut first, &mut |line| inference.observe(line))? {}
+    let decoder = inference.finish();
+    let schema = decoder.schema().clone();
+    Ok((schema, Batches::Json(JsonBatches { lines: lines()?, decoder })))
+}
+
+/// Takes the next line that is not blank; false after the last.
+fn take_line(lines: &mut Lines<BoxRead>, take: &mut impl FnMut(&str) -> Result<()>) -> Result<bool> {
+    loop {
+        let row = lines.next_row();
+        let line = match lines.next()? {
+            None => return Ok(false),
+            Some(Line::TooLong(n)) => {
+                return Err(Error::new(Code::InvalidValue, format!("a line of {n} bytes")).at_row(row));
+            }
+            Some(Line::Whole(line)) => line,
+        };
+        if !line.iter().all(u8::is_ascii_whitespace) {
+            let line = std::str::from_utf8(line);
+            let line =
+                line.map_err(|_| Error::new(Code::InvalidUtf8, "the line is not UTF-8").at_row(row))?;
+            return take(line).map(|()| true).map_err(|e| e.at_row(row));
+        }
+    }
+}
+
+impl JsonBatches {
+    fn next(&mut self) -> Result<Option<RecordBatch>> {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while batch.len() < BATCH_LINES && bytes < BATCH_BYTES {
+            let mut push = |line: &str| {
+                bytes += line.len();
+                batch.push(line.to_string());
+                Ok(())
+            };
+            if !take_line(&mut self.lines, &mut push)? {
+                break;
+            }
+        }
+        match batch.is_empty() {
+            true => Ok(None),
+            false => self.decoder.decode(&StringArray::from(batch)).map(Some),
+        }
+    }
+}
+
+impl Tables {
+    /// The columns, with the file's key-value metadata.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+}
+
+impl Iterator for Tables {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let batch = match &mut self.batches {
+            Batches::Parquet(reader) => {
+                fault::guard("Parquet", || reader.next().transpose().map_err(fault::arrow_of_parquet))
+            }
+            Batches::Arrow(batches) => {
+                fault::guard("Arrow", || batches.next().transpose().map_err(fault::arrow))
+            }
+            Batches::Json(json) => json.next(),
+        };
+        self.failed = !matches!(batch, Ok(Some(_)));
+        batch.map_err(|e| e.at_path(&self.path)).transpose()
+    }
+}
+
+/// Writes a score sidecar: a Parquet file of numbers beside an input shard, with what they mean in its
+/// key-value metadata.
+pub struct SidecarWriter<W: Write + Send>(TableWriter<W>);
+
+impl<W: Write + Send> SidecarWriter<W> {
+    /// Starts a sidecar of this schema; `path` names it in errors. The metadata are for example the score
+    /// specification, the hash of the model and the fingerprint of the input.
+    pub fn create(
+        dest: W,
+        path: &str,
+        schema: &SchemaRef,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<Self> {
+        let pairs = metadata.iter().map(|(k, v)| (k.clone(), v.clone()));
+        let mut table = TableWriter::new(dest, path, OutputFormat::Parquet).with_metadata(pairs);
+        table.start(schema)?;
+        Ok(Self(table))
+    }
+
+    /// Appends rows.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.0.write(batch)
+    }
+
+    /// Ends the file and gives back what it was written to.
+    pub fn finish(self) -> Result<W> {
+        self.0.finish()
+    }
+}
+
+/// The key-value metadata of a table, as [`SidecarWriter`] wrote them.
+pub fn read_metadata(path: &str) -> Result<BTreeMap<String, String>> {
+    let tables = read_tables(path)?;
+    Ok(tables.schema().metadata().iter().map(|(k, v)| (k.clone(), v.clone())).collect())
+}
