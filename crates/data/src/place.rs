@@ -150,6 +150,7 @@ struct Shared {
 enum Inner {
     Local { file: File, len: u64, shown: String },
     Remote(Box<RemoteFile>),
+    Memory(Bytes),
 }
 
 struct RemoteFile {
@@ -197,10 +198,15 @@ impl Input {
         Ok(Self(Arc::new(Shared { inner, failure: Mutex::default() })))
     }
 
+    pub(crate) fn of_bytes(bytes: Bytes) -> Self {
+        Self(Arc::new(Shared { inner: Inner::Memory(bytes), failure: Mutex::default() }))
+    }
+
     pub(crate) fn len(&self) -> u64 {
         match &self.0.inner {
             Inner::Local { len, .. } => *len,
             Inner::Remote(remote) => remote.len,
+            Inner::Memory(bytes) => bytes.len() as u64,
         }
     }
 
@@ -215,6 +221,12 @@ impl Input {
                 read_file_at(file, pos, buf).map_err(|e| Error::io(shown, "read", e))
             }
             Inner::Remote(remote) => remote.read_at(pos, buf),
+            Inner::Memory(bytes) => {
+                let rest = usize::try_from(pos).ok().and_then(|pos| bytes.get(pos..)).unwrap_or_default();
+                let n = rest.len().min(buf.len());
+                buf[..n].copy_from_slice(&rest[..n]);
+                Ok(n)
+            }
         };
         read.map_err(|e| {
             *self.0.failure.lock().unwrap_or_else(|e| e.into_inner()) = Some(fault::copy(&e));

@@ -14,6 +14,7 @@
 //! already.
 
 pub mod jobs;
+pub mod memory;
 pub mod methods;
 pub mod sidecar;
 mod spec;

@@ -22,7 +22,7 @@ use crate::format::ARROW_FILE_MAGIC;
 use crate::place::{Input, InputReader};
 use crate::reader::Out;
 
-const WHAT: &str = "Arrow";
+pub(crate) const WHAT: &str = "Arrow";
 
 /// No buffer of a sane file decompresses to more.
 const MAX_BUFFER: i64 = 1 << 33;
