@@ -1,6 +1,6 @@
 """Precision of DSIR's reference package on the labelled pool, as a fixture for the tests.
 
-    pip install data-selection==1.0.3
+    pip install data-selection==1.0.3 nltk==3.9.1
     node test/corpora/prepare.mjs
     python test/corpora/dsir_reference.py [DIR] > test/corpora/dsir_reference.json
 
@@ -59,7 +59,7 @@ def main(directory):
             }
     average = {key: round(float(np.mean([k[key] for k in kinds.values()])), 4) for key in ("random", "sum", "mean")}
     fixture = {
-        "package": f"data-selection {version('data-selection')}",
+        "package": f"data-selection {version('data-selection')}, nltk {version('nltk')}",
         "python": platform.python_version(),
         "corpora": manifest["content"],
         "kinds": kinds,

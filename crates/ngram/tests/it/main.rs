@@ -1,6 +1,7 @@
 //! Integration tests of the crate, in one binary because every binary links for seconds.
 
 mod estimate;
+mod hashed;
 mod peers;
 mod query;
 mod text;

@@ -1,1 +1,0 @@
-//! Hashed n-gram features and the importance weights built on them (DSIR).
