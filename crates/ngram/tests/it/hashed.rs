@@ -20,7 +20,9 @@ fn equals_the_reference_package() {
     let mut scratch = Scratch::default();
     let mut count = |texts: &[String]| {
         let mut counts = BucketCounts::new(&features);
-        texts.iter().for_each(|text| drop(counts.add(&features, text, &mut scratch).unwrap()));
+        for text in texts {
+            counts.add(&features, text, &mut scratch).unwrap();
+        }
         counts
     };
     let (target, raw) = (count(&fixture.target), count(&fixture.raw));
