@@ -12,10 +12,12 @@
 //! | [`MooreLewis`](Method::MooreLewis) | `(L_target − L_prior) / n` | low | target, prior |
 //! | [`Difference`](Method::Difference) | `(L_reference − L_large) / n` | high | reference, large |
 //! | [`Ccnet`](Method::Ccnet) | `10^(L / (n · ln 10))`, to one decimal | low | the model |
-//! | [`Dsir`](Method::Dsir) | `L_raw − L_target` | high | target, raw |
+//! | [`Dsir`](Method::Dsir) | `−L / n`, or `−L` as published | high | the weights |
 //!
 //! `L` is a summed loss and `n` the number of predictions in it (or what [`Average`] says instead). Which
-//! predictions these are, is the matter of the rest of the [`ScoreSpec`](crate::ScoreSpec).
+//! predictions these are, is the matter of the rest of the [`ScoreSpec`](crate::ScoreSpec). DSIR has no model
+//! but weights of hashed n-grams, `ln(p_target / p_raw)`: its `L` is the negative sum of these, and its `n` the
+//! number of n-grams.
 
 use std::f64::consts::{LN_2, LN_10};
 use std::fmt;
@@ -74,10 +76,10 @@ impl Method {
     pub fn roles(self) -> &'static [&'static str] {
         match self {
             Self::Perplexity | Self::BitsPerByte | Self::Ccnet => &["model"],
+            Self::Dsir => &["weights"],
             Self::LossReduction => &["prior", "conditional"],
             Self::MooreLewis => &["target", "prior"],
             Self::Difference => &["reference", "large"],
-            Self::Dsir => &["target", "raw"],
         }
     }
 
@@ -87,7 +89,7 @@ impl Method {
         let loss = match self {
             Self::Perplexity | Self::BitsPerByte | Self::Ccnet => first,
             Self::LossReduction | Self::MooreLewis | Self::Difference => first - second,
-            Self::Dsir => second - first,
+            Self::Dsir => 0.0 - first,
         };
         let mean = match average {
             Average::Sum if sums.n_scored == 0 => f64::NAN,
@@ -248,8 +250,10 @@ mod tests {
         close(score(Method::Difference, nll), 0.442_307_692_307_692_3);
         // round(10.0 ** (70.25 / math.log(10) / 13), 1), as cc_net/perplexity.py does
         assert_eq!(score(Method::Ccnet, nll), 222.3);
-        // sum(count * (log p_target - log p_raw)) = -70.25 + 64.5
-        assert_eq!(score(Method::Dsir, nll), -5.75);
+        // sum(count * (log p_target - log p_raw)), of which the negative is kept
+        assert_eq!(ScoreSpec::dsir_reference().score(&sums([5.75, 0.0])), -5.75);
+        // and over n-grams: -5.75 / 13
+        close(score(Method::Dsir, [5.75, 0.0]), -0.442_307_692_307_692_3);
     }
 
     /// The signs: text that the second model likes better than the first.
@@ -260,7 +264,7 @@ mod tests {
             // Losses of a document of the wanted kind, and of any other one.
             let (wanted, other) = match spec.models() {
                 ["prior", "conditional"] | ["reference", "large"] => ([50.0, 40.0], [50.0, 55.0]),
-                ["target", _] => ([40.0, 50.0], [55.0, 50.0]),
+                ["target", "prior"] => ([40.0, 50.0], [55.0, 50.0]),
                 roles => panic!("{roles:?}"),
             };
             let better = |a: f64, b: f64| if spec.keep == crate::Keep::Highest { a > b } else { a < b };

@@ -7,6 +7,7 @@
 //! version.
 
 use gristmill_core::{Code, Error, Result};
+use gristmill_ngram::hashed::HashedSpec;
 use gristmill_ngram::normalize::NormalizerSpec;
 use serde::{Deserialize, Serialize};
 
@@ -102,7 +103,8 @@ pub enum Average {
 /// A named, versioned score, as it is saved with its column.
 ///
 /// [`ScoreSpec::of`] gives each method as it is used with n-gram models over whole documents;
-/// [`ScoreSpec::color_filter`] and [`ScoreSpec::mini_plm`] give the forms of these two papers. Every field
+/// [`ScoreSpec::color_filter`], [`ScoreSpec::mini_plm`] and [`ScoreSpec::dsir_reference`] give the forms of
+/// these papers. Every field
 /// may be set otherwise, if that is what was done.
 ///
 /// ```
@@ -137,9 +139,9 @@ pub struct ScoreSpec {
     /// How text became tokens; absent where tokens or log-probabilities came from outside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalizer: Option<NormalizerSpec>,
-    /// What is added to probabilities before the logarithm.
+    /// DSIR's features: n-grams, buckets, hash and smoothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub smoothing: Option<f64>,
+    pub features: Option<HashedSpec>,
     /// CCNet's cut-offs, which add a column `bucket`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cutoffs: Option<Cutoffs>,
@@ -152,8 +154,8 @@ impl ScoreSpec {
     /// A method as it is used with n-gram models: over the document as one sentence, with begin marker as
     /// context and the end marker predicted.
     ///
-    /// Bits per byte leave the end marker out, which is no byte of the text. DSIR has neither markers nor a
-    /// denominator; it smooths by 1e-8.
+    /// Bits per byte leave the end marker out, which is no byte of the text. DSIR has no markers, and is the
+    /// mean over n-grams here, so that documents of different lengths compare.
     pub fn of(method: Method) -> Self {
         let keep = match method {
             Method::LossReduction | Method::Difference | Method::Dsir => Keep::Highest,
@@ -169,13 +171,13 @@ impl ScoreSpec {
             windows: Windows::Document,
             average: Average::Predictions,
             normalizer: None,
-            smoothing: None,
+            features: None,
             cutoffs: None,
         };
         match method {
             Method::BitsPerByte => Self { eos: Eos::None, average: Average::Bytes, ..spec },
             Method::Dsir => {
-                Self { bos: Bos::None, eos: Eos::None, average: Average::Sum, smoothing: Some(1e-8), ..spec }
+                Self { bos: Bos::None, eos: Eos::None, features: Some(HashedSpec::default()), ..spec }
             }
             _ => spec,
         }
@@ -202,6 +204,12 @@ impl ScoreSpec {
             windows: Windows::Filled { tokens: 1025 },
             ..Self::of(Method::Difference)
         }
+    }
+
+    /// DSIR as published and as its package does it: 10,000 buckets, 1e-8 added to their probabilities, and
+    /// the sum over n-grams, in which long documents weigh more.
+    pub fn dsir_reference() -> Self {
+        Self { features: Some(HashedSpec::reference()), average: Average::Sum, ..Self::of(Method::Dsir) }
     }
 
     /// The score of one document from its sums, in `f64`. NaN where nothing was scored.
@@ -258,8 +266,11 @@ impl ScoreSpec {
             }
             _ => {}
         }
-        if self.smoothing.is_some_and(|s| !(s.is_finite() && s >= 0.0)) {
-            return refuse("smoothing", "must be a finite number that is not negative".into());
+        if self.features.is_some() != (self.name == Method::Dsir) {
+            return refuse(
+                "features",
+                format!("{}: only dsir has features, and it must say which", self.name),
+            );
         }
         if let Some(Cutoffs { head, tail }) = self.cutoffs {
             Cutoffs::new(head, tail)?;
@@ -294,13 +305,19 @@ mod tests {
             r#"{"name":"ccnet","version":1,"keep":"lowest","bos":"context","eos":"scored","mask":"none","windows":{"kind":"sliding","tokens":1024,"stride":512},"average":"predictions","normalizer":{"name":"ccnet/1"},"cutoffs":{"head":340.0,"tail":520.0}}"#
         );
         assert_eq!(ScoreSpec::from_json(&spec.to_json()).unwrap(), spec);
-        assert!(ScoreSpec::of(Method::Dsir).to_json().contains(r#""smoothing":1e-8"#));
+        let dsir = ScoreSpec::dsir_reference().to_json();
+        let features = r#""average":"sum","features":{"normalizer":"wordpunct/1","ngrams":2,"buckets":10000,"hash":{"kind":"sha256"},"smoothing":{"kind":"probability","amount":1e-8}}}"#;
+        assert!(dsir.ends_with(features), "{dsir}");
     }
 
     #[test]
     fn every_preset_is_valid_and_reads_back() {
         let presets = Method::ALL.map(ScoreSpec::of);
-        for spec in presets.into_iter().chain([ScoreSpec::color_filter(), ScoreSpec::mini_plm()]) {
+        for spec in presets.into_iter().chain([
+            ScoreSpec::color_filter(),
+            ScoreSpec::mini_plm(),
+            ScoreSpec::dsir_reference(),
+        ]) {
             assert_eq!(ScoreSpec::from_json(&spec.to_json()).unwrap(), spec);
         }
     }
@@ -314,7 +331,8 @@ mod tests {
             ScoreSpec { windows: Windows::Packed { tokens: 1 }, ..good.clone() },
             ScoreSpec { windows: Windows::Sliding { tokens: 4, stride: 5 }, ..good.clone() },
             ScoreSpec { windows: Windows::Sliding { tokens: 4, stride: 0 }, ..good.clone() },
-            ScoreSpec { smoothing: Some(-1.0), ..good.clone() },
+            ScoreSpec { features: Some(HashedSpec::default()), ..good.clone() },
+            ScoreSpec { features: None, ..ScoreSpec::of(Method::Dsir) },
             ScoreSpec { cutoffs: Some(Cutoffs::CCNET_ENGLISH), ..good.clone() },
         ] {
             assert_eq!(bad(spec), Code::InvalidArgument);

@@ -42,9 +42,11 @@
 
 mod ipc;
 mod lists;
+mod ngrams;
 mod pack;
 #[cfg(test)]
 mod tests;
+mod weights;
 
 use std::sync::Arc;
 
@@ -60,7 +62,9 @@ use serde::{Deserialize, Serialize};
 use crate::methods::{Method, Sums};
 use crate::sidecar::{FORMAT, META_FORMAT, META_SPEC, ScoreColumns, score_fields};
 use crate::spec::{Bos, Eos, ScoreSpec, Windows};
+pub use ngrams::{ModelOptions, Ngrams};
 pub use pack::Packer;
+pub use weights::HashedWeights;
 
 use lists::{Floats, LogProbs, TokenIds, wrong_type};
 
@@ -160,8 +164,10 @@ pub trait LossModel: Send + Sync {
 pub struct Scratch {
     /// For the normaliser.
     pub words: gristmill_ngram::normalize::Scratch,
-    /// Ids of a document.
+    /// Ids of a document under the first model.
     pub ids: Vec<u32>,
+    /// Ids of the same document under the second.
+    pub second: Vec<u32>,
     /// Log-probabilities of a document.
     pub log10: Vec<f32>,
 }
@@ -238,6 +244,11 @@ impl MemoryScorer {
         }
         if let Some(model) = &model {
             model.supports(&spec)?;
+        }
+        if matches!(input, Input::Text(_))
+            && matches!(spec.windows, Windows::Packed { .. } | Windows::Filled { .. })
+        {
+            return refuse("spec", "packed rows are rows of tokens, not of text: see Packer");
         }
         if spec.average == crate::Average::Bytes && bytes.is_none() && !matches!(input, Input::Text(_)) {
             return refuse(
