@@ -3,5 +3,6 @@
 mod estimate;
 mod hashed;
 mod peers;
+mod precision;
 mod query;
 mod text;

@@ -1,1 +1,0 @@
-//! Adaptation of a general model to a small target sample.
