@@ -4,12 +4,27 @@ import json
 import os
 import platform
 import subprocess
+import time
 from pathlib import Path
 
 
 def cargo_binary(root, name):
-    """Where cargo puts an example of the release profile."""
-    return Path(os.environ.get("CARGO_TARGET_DIR", root / "target")) / "release/examples" / name
+    """Where cargo put an example of the release profile; the newest, where several targets have one."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR", root / "target"))
+    found = [*target.glob(f"release/examples/{name}"), *target.glob(f"*/release/examples/{name}")]
+    if not found:
+        raise SystemExit(f"build it first: cargo build --release -p gristmill-mix --example {name}")
+    return max(found, key=lambda path: path.stat().st_mtime)
+
+
+def median(times, work):
+    """The median of several timed calls, in seconds, and the last result."""
+    seconds = []
+    for _ in range(times):
+        start = time.perf_counter()
+        result = work()
+        seconds.append(time.perf_counter() - start)
+    return sorted(seconds)[times // 2], result
 
 
 def ours(binary, *arguments):

@@ -13,12 +13,11 @@ import json
 import os
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import lightgbm
 import numpy as np
-from mix_common import cargo_binary, machine, ours, write
+from mix_common import cargo_binary, machine, median, ours, write
 from scipy.stats import spearmanr
 
 root = Path(__file__).resolve().parents[2]
@@ -28,15 +27,6 @@ binary = sys.argv[2] if len(sys.argv) > 2 else cargo_binary(root, "mix_bench")
 
 def read(name):
     return np.loadtxt(folder / name, delimiter=",", skiprows=1)[:, 1:]
-
-
-def median(times, work):
-    seconds = []
-    for _ in range(times):
-        start = time.perf_counter()
-        result = work()
-        seconds.append(time.perf_counter() - start)
-    return sorted(seconds)[times // 2], result
 
 
 PILE_CC = 8

@@ -1,20 +1,22 @@
-//! Times this crate's fits on what the peers in `benches/peers/mix_*.py` are timed on, and prints JSON.
+//! Times this crate on what the peers in `benches/peers/mix_*.py` are timed on, and prints JSON.
 //!
-//!     cargo run --release -p gristmill-mix --example mix_bench -- gbdt FOLDER TARGET DRAWS
+//!     mix_bench gbdt FOLDER TARGET DRAWS     FOLDER: the published RegMix runs; DRAWS: mixtures to predict
+//!     mix_bench dcpt POINTS STARTS           POINTS: rows of N, D, r and the loss
 //!
-//! `FOLDER` holds the published RegMix runs; `DRAWS` is a file of little-endian f64, one row of weights per mixture to predict.
+//! `DRAWS` and `POINTS` are files of little-endian f64, row by row.
 
 use std::path::Path;
 use std::time::Instant;
 
 use gristmill_core::{Code, Control, Error, Result};
 use gristmill_mix::stats::spearman;
-use gristmill_mix::{Gbdt, GbdtOptions, Matrix, Runs};
+use gristmill_mix::{Gbdt, GbdtOptions, LawForm, LawOptions, Matrix, Runs, fit_law};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
+        ["dcpt", points, starts] => dcpt(points, starts),
         ["gbdt", folder, target, draws] => gbdt(Path::new(folder), target, draws),
         _ => Err(Error::new(Code::InvalidArgument, "see the head of mix_bench.rs for its arguments")),
     }
@@ -34,24 +36,48 @@ fn median<T>(times: usize, mut work: impl FnMut() -> Result<T>) -> Result<(f64, 
     Ok((seconds[times / 2], result))
 }
 
+/// Rows of little-endian f64.
+fn matrix(path: &str, columns: usize) -> Result<Matrix> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
+    let (numbers, _) = bytes.as_chunks::<8>();
+    let values: Vec<f64> = numbers.iter().map(|b| f64::from_le_bytes(*b)).collect();
+    Matrix::new(values.len() / columns, columns, values)
+}
+
+fn dcpt(points: &str, starts: &str) -> Result<()> {
+    let data = matrix(points, 4)?;
+    let mut rows = Matrix::zeros(data.rows(), 3);
+    (0..data.rows()).for_each(|i| rows.row_mut(i).copy_from_slice(&data.row(i)[..3]));
+    let starts = starts.parse().map_err(|_| Error::invalid_argument("STARTS", "is no number"))?;
+    let options = LawOptions { starts, folds: 0, extrapolate: false, ..Default::default() };
+    let fit = || fit_law(LawForm::Dcpt, &rows, &data.column(3), &options, &Control::default());
+    let (one, fitted) = median(5, || pool(1)?.install(fit))?;
+    let (all, _) = median(5, fit)?;
+    println!(
+        "{}",
+        serde_json::json!({
+            "points": rows.rows(), "starts": starts, "secondsOneThread": one, "secondsAllThreads": all,
+            "threads": rayon::current_num_threads(), "huber": fitted.huber, "r2": fitted.fitted.r2,
+            "agreement": fitted.starts,
+        })
+    );
+    Ok(())
+}
+
+fn pool(threads: usize) -> Result<rayon::ThreadPool> {
+    let built = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    built.map_err(|e| Error::new(Code::Internal, e.to_string()))
+}
+
 fn gbdt(folder: &Path, target: &str, draws: &str) -> Result<()> {
     let read = |mixtures: &str, losses: &str| Runs::read_csv(folder.join(mixtures), folder.join(losses));
     let runs = read("train_mixture_1m.csv", "train_pile_loss_1m.csv")?;
     let y = runs.losses().column(runs.target(target)?);
-    let bytes = std::fs::read(draws).map_err(|e| Error::io(draws, "read", e))?;
-    let values: Vec<f64> = bytes
-        .chunks_exact(8)
-        .map(|b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]))
-        .collect();
     let k = runs.domains().len();
-    let draws = Matrix::new(values.len() / k, k, values)?;
+    let draws = matrix(draws, k)?;
 
     let fit = || Gbdt::fit(runs.weights(), &y, &GbdtOptions::default(), &Control::default());
     let (fit_seconds, model) = median(5, fit)?;
-    let pool = |threads| {
-        let built = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-        built.map_err(|e| Error::new(Code::Internal, e.to_string()))
-    };
     let single = pool(1)?;
     let (one, predicted) = median(5, || single.install(|| model.predict(&draws)))?;
     let (all, _) = median(5, || model.predict(&draws))?;

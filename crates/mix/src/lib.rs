@@ -9,6 +9,12 @@
 //!   the mixture with the lowest predicted loss. [`Gbdt`] is the regression, and bootstrap models say how far
 //!   the answer hangs on which runs there were.
 //!
+//! - **Laws** ([`fit_law`], [`solve_mixture_ratio`], [`allocate_compute`], [`critical_mixture_ratio`]): power
+//!   laws, Chinchilla's form and the D-CPT law of continual training, fitted by many starts and solved for the
+//!   share of domain text that keeps the general loss; the critical mixture ratio, with an explicit answer when
+//!   there is none. Every fit carries its residuals, how far its starts agree, its error on points and on a
+//!   size that it did not see, and every prediction says along which variables it extrapolates.
+//!
 //! Everything is seeded and gives the same numbers whatever the threads. Everything here is host arithmetic
 //! that takes seconds at most, so nothing claims a device. Bad input is refused with the row and column that is
 //! at fault; a fit never comes without its error on data that it did not see.
@@ -43,6 +49,7 @@
 //! ```
 
 mod gbdt;
+mod laws;
 mod matrix;
 mod regmix;
 mod rng;
@@ -51,6 +58,12 @@ mod saved;
 pub mod stats;
 
 pub use gbdt::{EarlyStopping, Gbdt, GbdtOptions};
+pub use laws::{
+    Allocation, CmrCurve, CmrLaw, CmrOptions, CriticalRatio, CurveFit, ExtrapolationCheck, Infeasible, Law,
+    LawFit, LawForm, LawOptions, ParameterSpread, Prediction, RatioGoal, RatioSolution, Residual, Starts,
+    allocate_compute, critical_mixture_ratio, fit_cmr_law, fit_law, ratio_from_measurements,
+    solve_mixture_ratio,
+};
 pub use matrix::Matrix;
 pub use regmix::{
     DomainOptimum, Estimate, FitOptions, FitReport, MixtureModel, Objective, OptimizeOptions, Optimum,

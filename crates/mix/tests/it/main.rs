@@ -1,5 +1,6 @@
 //! Checks against published data and numbers.
 
+mod laws;
 mod regmix;
 
 use std::path::PathBuf;
