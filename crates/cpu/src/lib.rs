@@ -1,6 +1,6 @@
 //! The CPU backend: what this processor can do, and the operations that run on it.
 //!
-//! Every operation exists twice under one name. [`reference`] holds the definition: scalar, obvious, slow.
+//! Every operation exists twice under one name. [`mod@reference`] holds the definition: scalar, obvious, slow.
 //! [`ops`] holds the fast version, with wide vectors chosen at run time and threads. The two are tested
 //! against each other over awkward inputs.
 //!

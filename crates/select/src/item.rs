@@ -24,13 +24,68 @@ pub fn id_hash(id: &str) -> u64 {
     hash64(0, id.as_bytes())
 }
 
-/// 16-bit digits of a key, most significant first: 4 of the score, 4 of the tie hash, 2 of the shard and
-/// 4 of the row.
-pub(crate) const DIGITS: usize = 14;
+/// Place of a document in the order of selection: score, tie hash, shard and row, each as an integer of which
+/// more is better. The greatest key is selected first, and no two documents share one.
+pub(crate) type Key = [u64; 4];
 
-/// Place of a document in the order of selection; the greatest key is selected first, and no two
-/// documents share one.
-pub(crate) type Key = [u16; DIGITS];
+/// A key is searched in digits of 16 bits, most significant first.
+pub(crate) const DIGITS: usize = 16;
+
+/// The digits that hold the score.
+pub(crate) const SCORE_DIGITS: usize = 4;
+
+#[inline]
+pub(crate) fn digit(key: &Key, at: usize) -> u16 {
+    (key[at / 4] >> (48 - 16 * (at % 4))) as u16
+}
+
+/// The leading digits that all keys in question share.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Prefix {
+    /// Zero behind the digits.
+    key: Key,
+    digits: usize,
+}
+
+impl Prefix {
+    pub(crate) fn digits(&self) -> usize {
+        self.digits
+    }
+
+    pub(crate) fn push(&mut self, digit: u16) {
+        self.key[self.digits / 4] |= u64::from(digit) << (48 - 16 * (self.digits % 4));
+        self.digits += 1;
+    }
+
+    /// The least key with these digits.
+    pub(crate) fn least(&self) -> Key {
+        self.key
+    }
+
+    /// The greatest key with these digits.
+    pub(crate) fn greatest(&self) -> Key {
+        let mut key = self.key;
+        for (word, k) in key.iter_mut().enumerate() {
+            *k |= !mask(self.digits, word);
+        }
+        key
+    }
+
+    #[inline]
+    pub(crate) fn matches(&self, key: &Key) -> bool {
+        (0..4).all(|word| (key[word] ^ self.key[word]) & mask(self.digits, word) == 0)
+    }
+}
+
+/// The bits of a word that belong to the first digits.
+#[inline]
+fn mask(digits: usize, word: usize) -> u64 {
+    match digits.saturating_sub(4 * word) {
+        0 => 0,
+        within @ 1..=3 => !(u64::MAX >> (16 * within)),
+        _ => u64::MAX,
+    }
+}
 
 // Noise and ties must not depend on each other: a document that draws a high number would otherwise also
 // win its ties.
@@ -55,23 +110,17 @@ impl Ranking {
         }
     }
 
+    /// The first word of the key, which is all that most documents are asked for.
+    #[inline]
+    pub(crate) fn score_key(&self, item: &Item<'_>) -> u64 {
+        ordered(self.rank(item))
+    }
+
     #[inline]
     pub(crate) fn key(&self, item: &Item<'_>) -> Key {
-        let mut key = [0; DIGITS];
-        put(&mut key, 0, ordered(self.rank(item)));
-        put(&mut key, 4, hash64(self.seed, &item.id_hash.to_le_bytes()));
+        let tie = hash64(self.seed, &item.id_hash.to_le_bytes());
         // Complements, so that the first shard and row come first among documents of one id.
-        let shard = !item.shard;
-        (key[8], key[9]) = ((shard >> 16) as u16, shard as u16);
-        put(&mut key, 10, !item.row);
-        key
-    }
-}
-
-#[inline]
-fn put(key: &mut Key, at: usize, value: u64) {
-    for (i, digit) in key[at..at + 4].iter_mut().enumerate() {
-        *digit = (value >> (48 - 16 * i)) as u16;
+        [self.score_key(item), tie, !u64::from(item.shard), !item.row]
     }
 }
 
@@ -117,6 +166,22 @@ mod tests {
             assert!(ordered(pair[0]) < ordered(pair[1]), "{pair:?}");
         }
         assert_eq!(ordered(-0.0), ordered(0.0));
+    }
+
+    #[test]
+    fn a_prefix_spans_the_keys_that_it_matches() {
+        let key: Key = [0x0123_4567_89AB_CDEF, u64::MAX, 0, 0x8000_0000_0000_0001];
+        let mut prefix = Prefix::default();
+        assert!(prefix.matches(&key) && prefix.least() == [0; 4] && prefix.greatest() == [u64::MAX; 4]);
+        for at in 0..DIGITS {
+            prefix.push(digit(&key, at));
+            let (least, greatest) = (prefix.least(), prefix.greatest());
+            assert!(least <= key && key <= greatest && prefix.matches(&least) && prefix.matches(&greatest));
+            let mut other = key;
+            other[at / 4] ^= 1 << (48 - 16 * (at % 4));
+            assert!(!prefix.matches(&other) && (other < least || other > greatest), "digit {at}");
+        }
+        assert_eq!((prefix.least(), prefix.greatest()), (key, key));
     }
 
     #[test]

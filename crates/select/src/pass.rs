@@ -7,7 +7,7 @@ use gristmill_core::{Code, Counts, Error, Result};
 
 use crate::Criteria;
 use crate::histogram::{Bucket, Histogram};
-use crate::item::{DIGITS, Item, Key};
+use crate::item::{Item, Key, Prefix, SCORE_DIGITS, digit};
 use crate::{Reason, Verdict};
 
 /// What every accumulator of one pass looks for: the same for all shards and workers.
@@ -20,7 +20,7 @@ pub(crate) struct Plan {
     pub(crate) fingerprint: u64,
     /// By group, the digits that are settled; `None` for groups whose cut is known. Empty in the first
     /// pass, which takes groups as they come.
-    pub(crate) prefixes: Vec<(Option<String>, Option<Vec<u16>>)>,
+    pub(crate) prefixes: Vec<(Option<String>, Option<Prefix>)>,
 }
 
 impl Plan {
@@ -47,7 +47,8 @@ pub(crate) struct Seen {
     pub(crate) read: Counts,
     /// Weight and number of the documents that can be selected.
     pub(crate) eligible: (u64, u64),
-    /// Weight, least and greatest key of those that share the settled digits.
+    /// Weight, least and greatest key of those that share the settled digits. While the score is searched,
+    /// the rest of these keys is zero.
     pub(crate) within: u64,
     pub(crate) span: Option<(Key, Key)>,
     pub(crate) histogram: Histogram,
@@ -74,11 +75,19 @@ impl Seen {
         Ok(())
     }
 
+    #[inline]
     fn widen(&mut self, low: Key, high: Key) {
-        self.span = Some(match self.span {
-            None => (low, high),
-            Some((a, b)) => (a.min(low), b.max(high)),
-        });
+        match &mut self.span {
+            None => self.span = Some((low, high)),
+            Some((least, greatest)) => {
+                if low < *least {
+                    *least = low;
+                }
+                if high > *greatest {
+                    *greatest = high;
+                }
+            }
+        }
     }
 
     fn merge(&mut self, other: &Self) -> Result<()> {
@@ -147,10 +156,11 @@ impl Pass {
 
     /// Adds one document of the pool. Every pass wants every document, in any order.
     pub fn add(&mut self, item: &Item<'_>) -> Result<()> {
-        let plan = self.plan.clone();
+        let name = self.plan.criteria.quotas.as_ref().and(item.group);
+        let at = self.group(name)?;
+        let Self { plan, groups, .. } = self;
         let criteria = &plan.criteria;
-        let at = self.group(criteria.quotas.as_ref().and(item.group))?;
-        let seen = &mut self.groups[at].1;
+        let seen = &mut groups[at].1;
         seen.read(item.counts)?;
         if Plan::screen(criteria, item).is_some() {
             return Ok(());
@@ -159,16 +169,21 @@ impl Pass {
         // Cannot overflow: the sum is at most what was read of the same measure.
         seen.eligible.0 += weight;
         seen.eligible.1 += 1;
-        let prefix: &[u16] = match plan.prefixes.get(at) {
-            None => &[],
+        let prefix = match plan.prefixes.get(at) {
+            None => Prefix::default(),
             Some((_, None)) => return Ok(()),
-            Some((_, Some(prefix))) => prefix,
+            Some((_, Some(prefix))) => *prefix,
         };
-        let key = criteria.ranking().key(item);
-        if key.starts_with(prefix) {
+        let ranking = criteria.ranking();
+        let key = if prefix.digits() < SCORE_DIGITS {
+            [ranking.score_key(item), 0, 0, 0]
+        } else {
+            ranking.key(item)
+        };
+        if prefix.matches(&key) {
             seen.within += weight;
             seen.widen(key, key);
-            seen.histogram.add(key[prefix.len()], weight, true);
+            seen.histogram.add(digit(&key, prefix.digits()), weight, true);
         }
         Ok(())
     }
@@ -256,5 +271,3 @@ struct GroupState {
     span: Option<(Key, Key)>,
     buckets: Vec<Bucket>,
 }
-
-const _: () = assert!(DIGITS <= 32, "serde knows arrays up to 32");

@@ -5,7 +5,7 @@ use gristmill_core::{Code, Error, Result};
 
 use crate::budget::fraction;
 use crate::cut::{Cut, Edge, GroupCut};
-use crate::item::{DIGITS, Key};
+use crate::item::{DIGITS, Prefix, SCORE_DIGITS, digit};
 use crate::pass::{Plan, Seen, changed};
 use crate::{Counts, Criteria, Crossing, Measure, Pass, PassState};
 
@@ -36,7 +36,7 @@ struct Group {
 /// The crossing document lies among those whose keys start with `prefix`.
 #[derive(Debug, Clone)]
 struct Search {
-    prefix: Vec<u16>,
+    prefix: Prefix,
     /// Weight of the documents with these digits.
     weight: u64,
     /// Weight of the documents that come before them.
@@ -131,7 +131,7 @@ impl Selector {
             prefixes: self
                 .groups
                 .iter()
-                .map(|g| (g.name.clone(), g.search.as_ref().map(|s| s.prefix.clone())))
+                .map(|g| (g.name.clone(), g.search.as_ref().map(|s| s.prefix)))
                 .collect(),
         });
         Ok(())
@@ -192,7 +192,11 @@ impl Selector {
                 line: of_group.unwrap_or(0),
                 edge: if of_group.is_some() { Edge::Everything } else { Edge::NoShare },
                 kept: 0,
-                search: of_group.map(|_| Search { prefix: Vec::new(), weight: seen.eligible.0, above: 0 }),
+                search: of_group.map(|_| Search {
+                    prefix: Prefix::default(),
+                    weight: seen.eligible.0,
+                    above: 0,
+                }),
             }
         };
         Ok(seen.iter().map(open).collect())
@@ -233,32 +237,30 @@ impl Group {
         let (Some(bucket), Some((low, high))) = (crossing_bucket, seen.span) else {
             return Err(Error::new(Code::Internal, "the crossing document is not where it must be"));
         };
+        let searched = search.prefix.digits();
         search.prefix.push(bucket.digit);
         if bucket.single {
-            let bound = |fill| {
-                let mut key: Key = [fill; DIGITS];
-                key[..search.prefix.len()].copy_from_slice(&search.prefix);
-                key
-            };
             (self.edge, self.kept) = match crossing {
-                Crossing::Include => (Edge::AtLeast(bound(0)), above + bucket.weight),
-                Crossing::Exclude => (Edge::Above(bound(u16::MAX)), above),
+                Crossing::Include => (Edge::AtLeast(search.prefix.least()), above + bucket.weight),
+                Crossing::Exclude => (Edge::Above(search.prefix.greatest()), above),
             };
             return Ok(());
         }
-        // When all documents in question share further digits, as equal scores do, skip these.
-        while search.prefix.len() < DIGITS {
-            let at = search.prefix.len();
-            if low[..at] != high[..at] || low[at] != high[at] {
-                break;
+        // When all documents in question share further digits, as equal scores do, skip these; the keys are
+        // known as far as this pass looked.
+        let known = if searched < SCORE_DIGITS { SCORE_DIGITS } else { DIGITS };
+        if digit(&low, searched) == digit(&high, searched) {
+            while search.prefix.digits() < known {
+                let at = search.prefix.digits();
+                if digit(&low, at) != digit(&high, at) {
+                    break;
+                }
+                search.prefix.push(digit(&low, at));
             }
-            search.prefix.push(low[at]);
         }
-        if search.prefix.len() == DIGITS {
-            let row = search.prefix[DIGITS - 4..].iter().fold(0u64, |row, &d| row << 16 | u64::from(d));
-            return Err(
-                Error::new(Code::InvalidValue, "one row of a shard came twice in a pass").at_row(!row)
-            );
+        if search.prefix.digits() == DIGITS {
+            let row = !search.prefix.least()[3];
+            return Err(Error::new(Code::InvalidValue, "one row of a shard came twice in a pass").at_row(row));
         }
         self.search = Some(Search { weight: bucket.weight, above, ..search });
         Ok(())
@@ -269,7 +271,7 @@ impl Group {
 fn fingerprint(criteria: &Criteria, groups: &[Group], passes: u32) -> u64 {
     let mut text = serde_json::to_string(criteria).expect("criteria are plain data");
     for g in groups {
-        let search = g.search.as_ref().map(|s| (&s.prefix, s.weight, s.above));
+        let search = g.search.as_ref().map(|s| (s.prefix, s.weight, s.above));
         text += &format!("|{:?} {:?} {:?} {} {:?} {search:?}", g.name, g.read, g.eligible, g.line, g.edge);
     }
     hash64(u64::from(passes), text.as_bytes())
