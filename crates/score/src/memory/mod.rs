@@ -40,6 +40,7 @@
 //!
 //! A score of NaN is never selected; the selection reports how many there were.
 
+mod adapted;
 mod ipc;
 mod lists;
 mod ngrams;
@@ -140,7 +141,8 @@ impl Default for MemoryOptions {
     }
 }
 
-/// A model, or a pair of models, that gives losses to text and tokens.
+/// A model, or a pair of models, that gives losses to text and tokens: [`Ngrams`],
+/// [`Adapted`](gristmill_ngram::adapt::Adapted), [`HashedWeights`].
 pub trait LossModel: Send + Sync {
     /// How many models: as many as the method has roles.
     fn models(&self) -> usize;
@@ -170,6 +172,8 @@ pub struct Scratch {
     pub second: Vec<u32>,
     /// Log-probabilities of a document.
     pub log10: Vec<f32>,
+    /// For an adapted pair.
+    pub pair: gristmill_ngram::adapt::PairScratch,
 }
 
 enum Input {

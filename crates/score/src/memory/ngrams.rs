@@ -168,7 +168,7 @@ impl LossModel for Ngrams {
                 "name it: whitespace/1 for text that is split already, a tokenizer file for CCNet's models",
             ));
         };
-        let Scratch { words, ids, second, log10 } = scratch;
+        let Scratch { words, ids, second, log10, .. } = scratch;
         ids.clear();
         second.clear();
         match &self.models[..] {
