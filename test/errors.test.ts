@@ -54,7 +54,7 @@ describe('options', () => {
     const selectKeys: Record<keyof Parameters<typeof select>[0], 1> = {
       pool: 1, target: 1, scores: 1, output: 1, budget: 1, method: 1, order: 1, weight: 1, normalizer: 1,
       temperature: 1, seed: 1, threshold: 1, quotas: 1, crossing: 1, lowest: 1, report: 1, outputFormat: 1,
-      worker: 1, fresh: 1, threads: 1, memory: 1, onError: 1, duplicateIds: 1, signal: 1, onProgress: 1,
+      worker: 1, fresh: 1, threads: 1, memory: 1, onError: 1, duplicateIds: 1, prefix: 1, signal: 1, onProgress: 1,
     }; // prettier-ignore
     for (const [job, keys] of [
       [fit, fitKeys],
@@ -74,7 +74,7 @@ describe('options', () => {
     ['an order out of range', { budget: '10%', order: 9 }],
     ['an unknown method', { budget: '10%', method: 'telepathy' as never }],
     ['a filter that does not parse', { budget: '10%', pool: { paths: 'x', where: 'lang ==' } }],
-    ['a worker beyond the last', { budget: '10%', worker: '4/3' }],
+    ['a worker beyond the last', { budget: '10%', worker: '3/3' }],
   ])('%s', async (_, wrong) => {
     const dir = scratch();
     const { pool, target } = smallPool(dir, 1);

@@ -6,7 +6,7 @@
  * load, and written with that.
  */
 
-import type { Data, DataType, Field, RecordBatch, Vector } from 'apache-arrow';
+import type { Data, DataType, Field, Int32, Precision, Type } from 'apache-arrow';
 
 import { GristmillError } from './errors.js';
 
@@ -55,7 +55,7 @@ export async function toIpc(input: ArrowInput): Promise<Uint8Array> {
   if (isObject(input) && 'ipc' in input && input.ipc instanceof Uint8Array) return input.ipc;
   if (isObject(input) && 'schema' in input && isObject(input.schema) && Array.isArray(input.schema.fields)) {
     const batches = 'batches' in input ? input.batches : [input];
-    return write(await arrow(), input.schema.fields as Field[], batches as RecordBatch[]);
+    return write(await arrow(), input.schema.fields as TheirField[], batches as { data: TheirData }[]);
   }
   throw new GristmillError('INVALID_ARGUMENT', 'this is no Arrow data', {
     hint: 'give IPC bytes, or a table or record batch of apache-arrow',
@@ -66,7 +66,41 @@ function isObject(value: unknown): value is object {
   return typeof value === 'object' && value !== null;
 }
 
-function write(lib: Arrow, theirs: readonly Field[], batches: readonly RecordBatch[]): Uint8Array {
+/** What all copies have in common: the names of properties, and numbers that the format itself fixes. */
+interface TheirType {
+  readonly typeId: Type;
+  readonly children?: readonly TheirField[] | null;
+  readonly isSigned?: boolean;
+  readonly bitWidth?: 8 | 16 | 32 | 64;
+  readonly precision?: Precision;
+  readonly listSize?: number;
+  readonly id?: number;
+  readonly isOrdered?: boolean;
+  readonly indices?: TheirType;
+  readonly dictionary?: TheirType;
+}
+
+interface TheirField {
+  readonly name: string;
+  readonly type: TheirType;
+  readonly nullable: boolean;
+}
+
+interface TheirData {
+  readonly type: TheirType;
+  readonly offset: number;
+  readonly length: number;
+  readonly nullCount: number;
+  readonly buffers: Data['buffers'];
+  readonly children: readonly TheirData[];
+  readonly dictionary?: { readonly data: readonly TheirData[] };
+}
+
+function write(
+  lib: Arrow,
+  theirs: readonly TheirField[],
+  batches: readonly { data: TheirData }[],
+): Uint8Array {
   const fields = theirs.map((f) => field(lib, f));
   const schema = new lib.Schema(fields);
   const struct = new lib.Struct(fields);
@@ -77,71 +111,74 @@ function write(lib: Arrow, theirs: readonly Field[], batches: readonly RecordBat
   return lib.tableToIPC(new lib.Table(schema, ours), 'stream');
 }
 
-function field(lib: Arrow, { name, type, nullable }: Field): Field {
+function field(lib: Arrow, { name, type, nullable }: TheirField): Field {
   return new lib.Field(name, dataType(lib, type, name), nullable);
 }
 
-function rebuild(lib: Arrow, data: Data): Data {
-  const dictionary = data.dictionary as Vector | undefined;
+function rebuild(lib: Arrow, data: TheirData): Data {
+  const { type, offset, length, nullCount, buffers, children, dictionary } = data;
   return new lib.Data(
-    dataType(lib, data.type),
-    data.offset,
-    data.length,
-    data.nullCount,
-    { ...data.buffers },
-    data.children.map((child) => rebuild(lib, child)),
+    dataType(lib, type),
+    offset,
+    length,
+    nullCount,
+    { ...buffers },
+    children.map((child) => rebuild(lib, child)),
     dictionary && new lib.Vector(dictionary.data.map((chunk) => rebuild(lib, chunk))),
   );
 }
 
-/** The same type in our copy. Type ids are part of the format, so they are the same in all copies. */
-function dataType(lib: Arrow, type: DataType, column?: string): DataType {
-  const { Type } = lib;
-  const t = type as DataType & {
-    isSigned: boolean;
-    bitWidth: 8 | 16 | 32 | 64;
-    precision: number;
-    listSize: number;
-    id: number;
-    isOrdered: boolean;
-    indices: DataType;
-    dictionary: DataType;
-  };
-  const [child] = (type.children ?? []) as Field[];
-  switch (type.typeId as number) {
-    case Type.Null:
+/** The same type in our copy. */
+function dataType(lib: Arrow, type: TheirType, column?: string): DataType {
+  const {
+    isSigned = true,
+    bitWidth = 32,
+    precision = lib.Precision.SINGLE,
+    listSize,
+    id,
+    isOrdered,
+    indices,
+    dictionary,
+  } = type;
+  const item = type.children?.[0];
+  switch (type.typeId) {
+    case lib.Type.Null:
       return new lib.Null();
-    case Type.Bool:
+    case lib.Type.Bool:
       return new lib.Bool();
-    case Type.Int:
-      return new lib.Int(t.isSigned, t.bitWidth);
-    case Type.Float:
-      return new lib.Float(t.precision);
-    case Type.Utf8:
+    case lib.Type.Int:
+      return new lib.Int(isSigned, bitWidth);
+    case lib.Type.Float:
+      return new lib.Float(precision);
+    case lib.Type.Utf8:
       return new lib.Utf8();
-    case Type.LargeUtf8:
+    case lib.Type.LargeUtf8:
       return new lib.LargeUtf8();
-    case Type.Binary:
+    case lib.Type.Binary:
       return new lib.Binary();
-    case Type.LargeBinary:
+    case lib.Type.LargeBinary:
       return new lib.LargeBinary();
-    case Type.List:
-      if (child) return new lib.List(field(lib, child));
+    case lib.Type.List:
+      if (item) return new lib.List(field(lib, item));
       break;
-    case Type.FixedSizeList:
-      if (child) return new lib.FixedSizeList(t.listSize, field(lib, child));
+    case lib.Type.FixedSizeList:
+      if (item && listSize !== undefined) return new lib.FixedSizeList(listSize, field(lib, item));
       break;
-    case Type.Dictionary:
-      return new lib.Dictionary(
-        dataType(lib, t.dictionary, column),
-        dataType(lib, t.indices, column) as never,
-        t.id,
-        t.isOrdered,
-      );
+    case lib.Type.Dictionary:
+      if (dictionary && indices) {
+        // An index may be of any width; the type parameter of the class wants one.
+        const keys = new lib.Int(indices.isSigned ?? true, indices.bitWidth ?? 32) as unknown as Int32;
+        return new lib.Dictionary(dataType(lib, dictionary, column), keys, id, isOrdered);
+      }
+      break;
     default:
   }
-  throw new GristmillError('WRONG_TYPE', `a column of type ${String(type)} cannot be passed as a table`, {
-    details: column === undefined ? {} : { column },
-    hint: 'leave the column out, or pass the IPC bytes: tableToIPC(table)',
-  });
+  throw new GristmillError(
+    'WRONG_TYPE',
+    `a column of Arrow type ${type.typeId} cannot be passed as a table`,
+    {
+      details: column === undefined ? {} : { column },
+      hint: 'leave the column out, or pass the IPC bytes: tableToIPC(table)',
+    },
+  );
 }

@@ -1,8 +1,7 @@
 import type { Table } from 'apache-arrow';
 
 import { arrow } from './arrow.js';
-import { fromNative } from './errors.js';
-import { aborted } from './job.js';
+import { attempt } from './job.js';
 import { native } from './native.js';
 
 /** Some rows in Arrow form. */
@@ -46,12 +45,10 @@ export async function* readBatches(
   try {
     const reader = new addon.BatchReader(path, cancel);
     for (;;) {
-      const ipc = await reader.next();
+      const ipc = await attempt(signal, () => reader.next());
       if (ipc === null) return;
       yield new Batch(ipc);
     }
-  } catch (error) {
-    throw aborted(signal, fromNative(error));
   } finally {
     signal?.removeEventListener('abort', stop);
   }

@@ -98,7 +98,7 @@ export class NativeUnavailableError extends GristmillError {}
 interface NativeError extends Error {
   code?: unknown;
   hint?: unknown;
-  location?: unknown;
+  location?: ErrorDetails;
 }
 
 /**
@@ -108,13 +108,13 @@ interface NativeError extends Error {
  */
 export function fromNative(thrown: unknown): unknown {
   if (!(thrown instanceof Error) || thrown instanceof GristmillError) return thrown;
-  const { code, hint, location, message } = thrown as NativeError;
+  const { code, hint, location, message }: NativeError = thrown;
   const known = ERROR_CODES.find((c) => c === code);
   // What did not come from our own code came from the conversion of an argument, which napi refuses by itself.
   const kind = known ?? (code === undefined ? 'INTERNAL' : 'INVALID_ARGUMENT');
   const Class = kind === 'JOB_MISMATCH' ? JobMismatchError : GristmillError;
   return new Class(kind, message, {
-    details: (location ?? {}) as ErrorDetails,
+    details: location,
     hint: typeof hint === 'string' ? hint : undefined,
     cause: known === undefined ? thrown : undefined,
   });

@@ -22,6 +22,7 @@ import { Job, run } from './job.js';
 import type { FitOptions, ScoreOptions, SelectOptions } from './options.js';
 import type { FitSummary, ScoreSummary, SelectSummary } from './summaries.js';
 
+export type { ArrowInput, RecordBatchLike, TableLike } from './arrow.js';
 export { Batch, readBatches } from './batches.js';
 export { doctor, type Doctor } from './doctor.js';
 export {
@@ -34,6 +35,7 @@ export {
 } from './errors.js';
 export { Job } from './job.js';
 export type * from './options.js';
+export { scoreBatches, type ScoreBatchesOptions } from './score-batches.js';
 export type * from './summaries.js';
 
 /**

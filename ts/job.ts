@@ -77,23 +77,29 @@ export async function run<Summary>(
   };
   signal?.addEventListener('abort', stop, { once: true });
   try {
-    const summary = await pick(addon)(JSON.stringify(rest), cancel, onProgress && report);
-    if (!failure) return JSON.parse(summary) as Summary;
+    const start = pick(addon);
+    const summary = await attempt(signal, () => start(JSON.stringify(rest), cancel, onProgress && report));
+    return JSON.parse(summary) as Summary;
   } catch (error) {
-    if (!failure) throw aborted(signal, fromNative(error));
+    throw failure ? failure.error : error;
   } finally {
     settled = true;
     signal?.removeEventListener('abort', stop);
   }
-  throw failure.error;
 }
 
 /**
- * The reason of the signal where work stopped because of it, else the error.
+ * Awaits a call of the addon: what it throws becomes one of our errors, or the reason of the signal where it stopped
+ * because of that.
  *
  * @internal
  */
-export function aborted(signal: AbortSignal | undefined, error: unknown): unknown {
-  const stopped = error instanceof GristmillError && error.code === 'ABORTED';
-  return stopped && signal?.aborted === true ? signal.reason : error;
+export async function attempt<T>(signal: AbortSignal | undefined, work: () => T | Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (thrown) {
+    const error = fromNative(thrown);
+    const stopped = error instanceof GristmillError && error.code === 'ABORTED';
+    throw stopped && signal?.aborted === true ? signal.reason : error;
+  }
 }

@@ -74,7 +74,7 @@ function unavailable(target: string, name: string, cause: unknown): NativeUnavai
   if (!missing) {
     return new NativeUnavailableError('NATIVE_UNAVAILABLE', `${name} is there and does not load`, {
       details: { path: name },
-      hint: `it says: ${String((cause as Error).message).split('\n')[0]}`,
+      hint: `it says: ${(cause as Error).message.split('\n', 1).join()}`,
       cause,
     });
   }

@@ -111,7 +111,7 @@ export interface ScoreOptions extends RunOptions {
   weight?: number;
   /** With `target`: how text becomes tokens. @defaultValue 'unicode-words/1' */
   normalizer?: string;
-  /** `i/n`: score only the i-th of n shares of the shards; the shares meet in `output`. */
+  /** `i/n`, i from 0 to n − 1: score only this share of the shards. The shares meet in `output`. */
   worker?: string;
   /** Start over instead of resuming what is in `output`. @defaultValue false */
   fresh?: boolean;
@@ -161,7 +161,9 @@ export interface SelectOptions extends RunOptions {
   report?: string;
   /** The format of the selected shards. @defaultValue that of the input; JSONL for plain text */
   outputFormat?: 'parquet' | 'jsonl' | 'arrow';
-  /** `i/n`: score only the i-th of n shares of the shards; whoever finds all of them scored selects. */
+  /** Put before the names of the columns that are added, where the input has such names itself. @defaultValue '' */
+  prefix?: string;
+  /** `i/n`, i from 0 to n − 1: score only this share of the shards; whoever finds all of them scored selects. */
   worker?: string;
   /** Start over instead of resuming what is in `output`. @defaultValue false */
   fresh?: boolean;

@@ -104,6 +104,8 @@ export interface FitSummary extends Tally {
   ngrams: number[];
   /** Discounts per order, for n-grams seen once, twice, and more often. */
   discounts: [number, number, number][];
+  /** Parts of files that could not be read and were put aside; their documents are not in the counts. */
+  damaged: number;
   /** Bytes of input as stored. */
   inputBytes: number;
   timings: Phase[];
@@ -115,8 +117,12 @@ export interface ScoreSummary extends Tally {
   schema: 1;
   output: string;
   method: Method;
+  /** Exactly what the scores mean. */
+  spec: ScoreSpec;
   /** Whether every shard is done: false while other workers still have some. */
   complete: boolean;
+  /** Parts of files that could not be read and were put aside; their documents are not in the counts. */
+  damaged: number;
   /** Bytes of input as stored. */
   inputBytes: number;
   shards: ShardCounts;
@@ -129,12 +135,50 @@ export interface ScoreSummary extends Tally {
   timings: Phase[];
 }
 
-/** One group of a selection with quotas. */
-export interface GroupSummary {
+/** How one group of a selection with quotas fared. Weights are in the unit of the budget. */
+export interface GroupReport {
   /** The value of the column; `null` for documents without one. */
   group: string | null;
-  scored: Counts;
-  kept: Counts;
+  /** All documents of the group. */
+  pool: Counts;
+  /** Documents that have a score on the right side of the threshold. */
+  eligibleDocuments: number;
+  /** Their weight. */
+  eligible: number;
+  /** The group's part of the budget. */
+  budget: number;
+  /** Weight of what is kept. */
+  kept: number;
+  /** What is missing because the group has no more. */
+  short: number;
+}
+
+/** Exactly what a score means: saved with every column of scores. */
+export interface ScoreSpec {
+  name: Method;
+  /** The version of the definition. */
+  version: number;
+  /** The good end. */
+  keep: 'highest' | 'lowest';
+  /** What stands before the first token: a begin marker as context, or nothing. */
+  bos: 'context' | 'none' | 'skip-first';
+  /** Whether an end marker is predicted. */
+  eos: 'scored' | 'none';
+  /** Predictions that are left out. */
+  mask: 'none' | 'after-eos';
+  /** How documents are cut. */
+  windows:
+    | { kind: 'document' }
+    | { kind: 'truncated' | 'packed' | 'filled'; tokens: number }
+    | { kind: 'sliding'; tokens: number; stride: number };
+  /** What the loss is divided by. */
+  average: 'predictions' | 'bytes' | 'sum';
+  /** How text became tokens; absent where tokens or log-probabilities came from outside. */
+  normalizer?: { name: string; sha256?: string | null };
+  /** What is added to probabilities before the logarithm. */
+  smoothing?: number;
+  /** Where CCNet's head ends and its tail begins. */
+  cutoffs?: { head: number; tail: number };
 }
 
 /** The result of {@link select}. */
@@ -144,5 +188,5 @@ export interface SelectSummary extends ScoreSummary {
   /** The score of the worst document that was kept; with a temperature, nothing is cut by score alone. */
   cut?: number;
   /** Per group, with quotas. */
-  groups?: GroupSummary[];
+  groups?: GroupReport[];
 }

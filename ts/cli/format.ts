@@ -67,7 +67,10 @@ export function tally(counts: Tally & { kept?: Counts }): string {
 }
 
 /** Examples, one a line, as wide as the terminal (or `width`). */
-export function examples(list: readonly Example[], width = process.stdout.columns ?? 110): string {
+export function examples(
+  list: readonly Example[],
+  width = process.stdout.isTTY ? process.stdout.columns : 110,
+): string {
   return list
     .map(({ score, id, text }) => `${score.toFixed(4).padStart(12)}  ${id}  ${text.replace(/\s+/g, ' ')}`)
     .map((line) => `${line.length > width ? `${line.slice(0, width - 1)}…` : line}\n`)

@@ -6,16 +6,16 @@ import type { Progress } from '../options.js';
 export interface Reporter {
   onProgress?: (progress: Progress) => void;
   /** Prints a line on standard error without tearing the bar. */
-  say(line: string): void;
+  say: (line: string) => void;
   /** Takes the bar away. */
-  clear(): void;
+  clear: () => void;
 }
 
 /** A bar when standard error is a terminal; nothing but lines when it is not, or when it should be quiet. */
 export function reporter(quiet: boolean): Reporter {
-  if (quiet || !process.stderr.isTTY) {
-    return { say: (line) => void (quiet || process.stderr.write(`${line}\n`)), clear: () => undefined };
-  }
+  const print = (line: string): boolean => process.stderr.write(`${line}\n`);
+  if (quiet) return { say: () => undefined, clear: () => undefined };
+  if (!process.stderr.isTTY) return { say: print, clear: () => undefined };
   let bar: Native.TerminalBar | undefined;
   return {
     onProgress(progress) {
@@ -24,7 +24,7 @@ export function reporter(quiet: boolean): Reporter {
     },
     say(line) {
       if (bar) bar.println(line);
-      else process.stderr.write(`${line}\n`);
+      else print(line);
     },
     clear: () => bar?.clear(),
   };

@@ -15,7 +15,7 @@ export const SCHEMA = 1;
 export interface Context extends RunOptions {
   signal: AbortSignal;
   /** The paths, with `-` replaced by a file that holds standard input. */
-  paths(paths: readonly string[], format: Format | undefined): Promise<string[]>;
+  paths: (paths: readonly string[], format: Format | undefined) => Promise<string[]>;
 }
 
 /** A command: returns what to print, as an object for `--json` and as text for people. */

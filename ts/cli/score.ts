@@ -54,7 +54,7 @@ export function scoring(command: Command, methods: readonly Method[]): Command {
       '--normalizer <name>',
       'how text becomes tokens: a name or a tokenizer file (default: unicode-words/1)',
     )
-    .option('--worker <i/n>', 'score only the i-th of n shares; the shares meet in the output')
+    .option('--worker <i/n>', 'score only this share, i from 0 to n-1; the shares meet in the output')
     .option('--fresh', 'start over instead of continuing what is in the output')
     .option('--seed <n>', 'seed of all sampling (default: 0)', integer(0));
 }
@@ -135,6 +135,7 @@ export function progress(summary: ScoreSummary): string {
   if (best.length > 0) text += `\nBest\n${examples(best)}\nWorst\n${examples(worst)}`;
   const resumed = shards.resumed > 0 ? `, ${grouped(shards.resumed)} done before` : '';
   text += `\nRead ${bytes(summary.inputBytes)} in ${grouped(shards.total)} files${resumed}, in ${timings(summary.timings)}\n`;
+  if (summary.damaged > 0) text += `${grouped(summary.damaged)} damaged parts of files are in quarantine.\n`;
   if (!summary.complete) text += `${grouped(shards.pending)} files are left to other workers.\n`;
   return text;
 }

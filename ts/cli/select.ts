@@ -3,7 +3,7 @@ import { type Command, Option } from 'commander';
 import { select } from '../index.js';
 import type { Quotas } from '../options.js';
 import type { SelectSummary } from '../summaries.js';
-import { integer as grouped, bytes, table, tally } from './format.js';
+import { integer as grouped, table, tally } from './format.js';
 import { defined, job, number, source, target, toJob, toSource, toTarget } from './options.js';
 import { execute } from './run.js';
 import { progress, scoring, type ScoringFlags } from './score.js';
@@ -19,6 +19,7 @@ interface Flags extends ScoringFlags {
   lowest?: boolean;
   report?: string;
   outputFormat?: 'parquet' | 'jsonl' | 'arrow';
+  prefix?: string;
   duplicateIds?: 'fail' | 'drop' | 'keep';
 }
 
@@ -60,6 +61,7 @@ export function addSelect(program: Command): void {
         'format of the selected files (default: that of the input)',
       ).choices(['parquet', 'jsonl', 'arrow']),
     )
+    .option('--prefix <text>', 'put before the names of the columns that are added')
     .addOption(
       new Option('--duplicate-ids <rule>', 'what to do with documents that share an id').choices([
         'fail',
@@ -70,7 +72,7 @@ export function addSelect(program: Command): void {
   scoring(target(source(job(command))), ['loss-reduction', 'moore-lewis', 'difference', 'dsir']).action(
     (flags: Flags) => {
       const { pool, output, scores, budget, method, order, weight, normalizer, worker, fresh, seed } = flags;
-      const { temperature, threshold, crossing, lowest, report, outputFormat, duplicateIds } = flags;
+      const { temperature, threshold, crossing, lowest, report, outputFormat, prefix, duplicateIds } = flags;
       const quotas = flags.quota === undefined ? undefined : toQuotas(flags.quota, flags.shares);
       return execute(
         'select',
@@ -124,13 +126,14 @@ function print(summary: SelectSummary): string {
       ? ''
       : '\n' +
         table([
-          ['group', 'scored', 'kept', 'tokens kept', 'text kept'],
+          ['group', 'documents', 'eligible', 'budget', 'kept', 'short'],
           ...groups.map((g) => [
             g.group ?? '(none)',
-            grouped(g.scored.documents),
-            grouped(g.kept.documents),
-            grouped(g.kept.tokens),
-            bytes(g.kept.bytes),
+            grouped(g.pool.documents),
+            grouped(g.eligibleDocuments),
+            grouped(g.budget),
+            grouped(g.kept),
+            grouped(g.short),
           ]),
         ])) +
     progress(summary)

@@ -11,6 +11,9 @@ import { GristmillError } from '../errors.js';
 /** How the name of a file says its format. */
 const SUFFIX = { parquet: 'parquet', jsonl: 'jsonl', arrow: 'arrow', text: 'txt' } as const;
 
+/** How much of the beginning tells the format. */
+const HEAD = 4096;
+
 /** A format that `--format` takes. */
 export type Format = keyof typeof SUFFIX;
 
@@ -29,13 +32,13 @@ export async function spool(input: Readable, format?: Format, signal?: AbortSign
   const remove = (): Promise<void> => rm(dir, { recursive: true, force: true });
   try {
     const hash = createHash('sha256');
-    const head: Buffer[] = [];
+    let head = Buffer.alloc(0);
     const raw = join(dir, 'raw');
     await pipeline(
       input,
       async function* (chunks: AsyncIterable<Buffer>) {
         for await (const chunk of chunks) {
-          if (head.length === 0) head.push(chunk);
+          if (head.length < HEAD) head = Buffer.concat([head, chunk.subarray(0, HEAD)]);
           hash.update(chunk);
           yield chunk;
         }
@@ -44,7 +47,7 @@ export async function spool(input: Readable, format?: Format, signal?: AbortSign
       signal ? { signal } : {},
     );
     if (head.length === 0) throw new GristmillError('EMPTY_INPUT', 'standard input is empty');
-    const name = `stdin-${hash.digest('hex').slice(0, 16)}.${suffix(head[0] as Buffer, format)}`;
+    const name = `stdin-${hash.digest('hex').slice(0, 16)}.${suffix(head, format)}`;
     const path = join(dir, name);
     await rename(raw, path);
     return { path, remove };
@@ -55,13 +58,12 @@ export async function spool(input: Readable, format?: Format, signal?: AbortSign
 }
 
 function suffix(head: Buffer, format: Format | undefined): string {
-  const gzip = head[0] === 0x1f && head[1] === 0x8b;
-  const zstd = head.length >= 4 && head.readUInt32LE(0) === 0xfd2fb528;
-  const compressed = gzip ? '.gz' : zstd ? '.zst' : '';
+  const begins = (...bytes: number[]): boolean => bytes.every((byte, i) => head[i] === byte);
+  const compressed = begins(0x1f, 0x8b) ? '.gz' : begins(0x28, 0xb5, 0x2f, 0xfd) ? '.zst' : '';
   if (format) return SUFFIX[format] + compressed;
-  if (compressed) return `jsonl${compressed}`;
-  if (head.subarray(0, 4).toString('latin1') === 'PAR1') return SUFFIX.parquet;
-  if (head.subarray(0, 6).toString('latin1') === 'ARROW1' || head.readInt32LE?.(0) === -1)
-    return SUFFIX.arrow;
-  return /^\s*\{/.test(head.toString('latin1')) ? SUFFIX.jsonl : SUFFIX.text;
+  if (compressed) return SUFFIX.jsonl + compressed;
+  const text = head.toString('latin1');
+  if (text.startsWith('PAR1')) return SUFFIX.parquet;
+  if (text.startsWith('ARROW1') || begins(0xff, 0xff, 0xff, 0xff)) return SUFFIX.arrow;
+  return /^\s*\{/.test(text) ? SUFFIX.jsonl : SUFFIX.text;
 }

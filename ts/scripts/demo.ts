@@ -45,9 +45,9 @@ await run(process.execPath, ['dist/cli/main.js', ...args]);
 let kept = 0;
 let right = 0;
 for await (const batch of readBatches(join(output, 'selected'))) {
-  for (const row of await batch.toTable()) {
+  for (const label of (await batch.toTable()).getChild('label') ?? []) {
     kept += 1;
-    if (row?.['label'] === kind) right += 1;
+    if (label === kind) right += 1;
   }
 }
 const percent = (share: number): string => `${(100 * share).toFixed(1)}%`;

@@ -18,8 +18,10 @@
 //! caught at the edge and becomes one with the code `INTERNAL`.
 
 pub mod bar;
+pub mod batches;
 pub mod cancel;
 pub mod doctor;
 mod error;
 pub mod progress;
+pub mod scorer;
 pub mod task;

@@ -28,5 +28,5 @@ pub use job::{Commit, Finished, InputPrint, Job, JobFile, JobOptions, JobSpec, O
 pub use quarantine::{Quarantined, Raw};
 pub use reader::{Columns, ReadOptions, ReadStats, ShardReader};
 pub use source::{Corpus, OnError, Shard, Source};
-pub use tables::{SidecarWriter, Tables, read_metadata, read_tables};
+pub use tables::{SidecarWriter, Tables, read_all, read_metadata, read_tables};
 pub use write::ShardWriter;

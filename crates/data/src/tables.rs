@@ -5,14 +5,16 @@ use std::io::Write;
 
 use arrow_array::{RecordBatch, RecordBatchReader, StringArray};
 use arrow_schema::SchemaRef;
-use gristmill_core::{Code, Error, Result};
+use gristmill_core::{Code, Control, Error, Result};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
+use crate::discover::discover;
 use crate::fault;
 use crate::format::{self, Compression, Format, NameHint, OutputFormat};
 use crate::formats::{arrow, parquet as parquet_in};
 use crate::json_table::{Inference, JsonDecoder};
 use crate::place::{Input, Place};
+use crate::source::Source;
 use crate::stream::{BoxRead, Line, Lines, decompressed};
 use crate::write::TableWriter;
 
@@ -46,6 +48,23 @@ struct JsonBatches {
 /// JSONL the file is read twice: for its schema and for its rows.
 pub fn read_tables(path: &str) -> Result<Tables> {
     open(path).map_err(|e| e.at_path(path))
+}
+
+/// Reads all that a job wrote: a file, or the data files of a directory (or glob, or prefix in a store) one
+/// after the other in the order of their names. Each is opened when its turn comes.
+pub fn read_all(
+    path: &str,
+    control: &Control,
+) -> Result<impl Iterator<Item = Result<RecordBatch>> + Send + use<>> {
+    let source = Source { inputs: vec![path.to_owned()], ..Source::default() };
+    let files = discover(&source, control)?;
+    Ok(files.into_iter().flat_map(|file| {
+        let (tables, failed) = match read_tables(&file.url) {
+            Ok(tables) => (Some(tables), None),
+            Err(e) => (None, Some(Err(e))),
+        };
+        tables.into_iter().flatten().chain(failed)
+    }))
 }
 
 fn open(path: &str) -> Result<Tables> {
@@ -196,4 +215,39 @@ impl<W: Write + Send> SidecarWriter<W> {
 pub fn read_metadata(path: &str) -> Result<BTreeMap<String, String>> {
     let tables = read_tables(path)?;
     Ok(tables.schema().metadata().iter().map(|(k, v)| (k.clone(), v.clone())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::cast::AsArray;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_is_read_file_by_file_in_order_of_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |name: &str, lines: &str| std::fs::write(dir.path().join(name), lines).unwrap();
+        put("b.jsonl", "{\"id\": \"b0\"}\n{\"id\": \"b1\"}\n");
+        put("a.jsonl", "{\"id\": \"a0\"}\n");
+        std::fs::create_dir(dir.path().join("_scores")).unwrap();
+        put("_scores/a.jsonl", "{\"id\": \"not a result\"}\n");
+        let path = dir.path().to_str().unwrap();
+        let ids: Vec<String> = read_all(path, &Control::default())
+            .unwrap()
+            .flat_map(|batch| {
+                let batch = batch.unwrap();
+                let ids = batch.column_by_name("id").unwrap().as_string::<i32>().clone();
+                ids.iter().map(|id| id.unwrap().to_owned()).collect::<Vec<_>>()
+            })
+            .collect();
+        assert_eq!(ids, ["a0", "b0", "b1"]);
+        let Err(e) = read_all(dir.path().join("none").to_str().unwrap(), &Control::default()) else {
+            panic!("read what is not there");
+        };
+        assert_eq!(e.code(), Code::NotFound);
+
+        put("a.jsonl", "{\"id\": \n");
+        let mut all = read_all(path, &Control::default()).unwrap();
+        assert!(all.next().unwrap().is_err());
+    }
 }

@@ -15,10 +15,6 @@
 //!   there is none. Every fit carries its residuals, how far its starts agree, its error on points and on a
 //!   size that it did not see, and every prediction says along which variables it extrapolates.
 //!
-//! - **Skills while training** ([`SkillGraph`], [`skill_mixture`], [`MixtureSampler`]): Skill-It. Weight moves to
-//!   the skills whose dependants still have a high loss; the sampler tells a training loop, batch by batch,
-//!   which domains to draw from, deterministic and resumable.
-//!
 //! Everything is seeded and gives the same numbers whatever the threads. Everything here is host arithmetic
 //! that takes seconds at most, so nothing claims a device. Bad input is refused with the row and column that is
 //! at fault; a fit never comes without its error on data that it did not see.
@@ -59,7 +55,6 @@ mod regmix;
 mod rng;
 mod runs;
 mod saved;
-mod skills;
 pub mod stats;
 
 pub use gbdt::{EarlyStopping, Gbdt, GbdtOptions};
@@ -75,4 +70,3 @@ pub use regmix::{
     Regressor, SampleOptions, SampledMixtures, optimize_mixture, sample_mixtures,
 };
 pub use runs::{Runs, SUM_TOLERANCE};
-pub use skills::{MixtureSampler, SamplerOptions, SkillGraph, SkillOptions, skill_mixture};

@@ -107,7 +107,7 @@ pub struct MemoryOptions {
     /// last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spec: Option<ScoreSpec>,
-    /// Column of text to score: utf8, large_utf8 or utf8_view.
+    /// Column of text to score: utf8, large_utf8 or utf8_view, or a dictionary of one of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// Column of token ids to score: lists of int32 or uint32.
@@ -464,6 +464,16 @@ fn texts(column: &ArrayRef) -> Option<Vec<Option<&str>>> {
         DataType::Utf8 => column.as_string::<i32>().iter().collect(),
         DataType::LargeUtf8 => column.as_string::<i64>().iter().collect(),
         DataType::Utf8View => column.as_string_view().iter().collect(),
+        // What JavaScript's Arrow makes of strings unless it is told otherwise.
+        DataType::Dictionary(..) => {
+            let dictionary = column.as_any_dictionary();
+            let values = texts(dictionary.values())?;
+            if values.is_empty() {
+                return Some(vec![None; column.len()]);
+            }
+            let keys = dictionary.normalized_keys();
+            (0..column.len()).map(|row| if column.is_valid(row) { values[keys[row]] } else { None }).collect()
+        }
         _ => return None,
     })
 }

@@ -3,7 +3,8 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Float64Type, Int32Type, UInt32Type};
 use arrow_array::{
-    ArrayRef, Int64Array, LargeStringArray, ListArray, RecordBatch, StringArray, StringViewArray,
+    ArrayRef, DictionaryArray, Int64Array, LargeStringArray, ListArray, RecordBatch, StringArray,
+    StringViewArray,
 };
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
@@ -183,6 +184,10 @@ fn packed_rows_have_the_length_they_say() {
 fn bytes_come_from_text_or_numbers() {
     let texts = vec![Some("hé"), None, Some("abc")];
     let rows = vec![row(&[-1.0]), row(&[-1.0]), row(&[-1.0])];
+    let nothing: ArrayRef = Arc::new([None, None].into_iter().collect::<DictionaryArray<Int32Type>>());
+    let table = batch(vec![("p", doubles(vec![row(&[-1.0]), row(&[-1.0])])), ("b", nothing)]);
+    let options = MemoryOptions { bytes: Some("b".into()), ..log_probs(&["p"]) };
+    assert_eq!(column(&run(options, &table).unwrap(), "n_bytes"), [0.0, 0.0]);
     let columns: [ArrayRef; 4] = [
         Arc::new(StringArray::from(texts.clone())),
         Arc::new(LargeStringArray::from(texts.clone())),
@@ -240,6 +245,7 @@ fn text_and_tokens_go_through_the_model_in_order() {
         ("text", Arc::new(StringArray::from(texts.clone()))),
         ("large", Arc::new(LargeStringArray::from(texts.clone()))),
         ("view", Arc::new(StringViewArray::from_iter(texts.clone()))),
+        ("dictionary", Arc::new(texts.iter().map(Option::as_deref).collect::<DictionaryArray<Int32Type>>())),
         ("i32", Arc::new(signed)),
         ("u32", Arc::new(ListArray::from_iter_primitive::<UInt32Type, _, _>(ids))),
     ]);
@@ -258,7 +264,7 @@ fn text_and_tokens_go_through_the_model_in_order() {
     }
     let bytes = column(&by_text, "n_bytes");
     assert!(texts.iter().zip(&bytes).all(|(t, &b)| t.as_ref().map_or(0, String::len) as f64 == b));
-    for options in [text("large"), text("view"), tokens("i32"), tokens("u32")] {
+    for options in [text("large"), text("view"), text("dictionary"), tokens("i32"), tokens("u32")] {
         let (_, other) = score(options);
         for name in ["n_tokens", "n_scored", "nll_sum_prior", "nll_sum_conditional", "score"] {
             let bits = |b: &RecordBatch| column(b, name).iter().map(|x| x.to_bits()).collect::<Vec<_>>();

@@ -1,0 +1,99 @@
+/** The README is run: its shell commands with the built command line, its TypeScript with the built package. */
+
+import { copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { describe, expect, test } from 'vitest';
+
+import { ERROR_CODES, select } from '../ts/index.js';
+import { cli, corpora, documents, jsonl, main, program, put, root, scratch } from './helpers.js';
+
+const readme = readFileSync(join(root, 'README.md'), 'utf8');
+
+/** The fenced blocks of a language. */
+function blocks(language: string): string[] {
+  return [...readme.matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\``, 'gm'))].map(([, code]) => code ?? '');
+}
+
+/** A directory with the files that the README's examples name. */
+async function workplace(): Promise<string> {
+  const dir = scratch();
+  const docs = documents('pool/part-0.jsonl.gz');
+  for (const i of [0, 1]) {
+    mkdirSync(join(dir, `crawl/2026-${i}`), { recursive: true });
+    copyFileSync(join(corpora, `pool/part-${i}.jsonl.gz`), join(dir, `crawl/2026-${i}/part.jsonl.gz`));
+  }
+  put(join(dir, 'wiki/a.jsonl'), jsonl(docs.slice(0, 300)));
+  const target = put(join(dir, 'books.jsonl'), jsonl(documents('target/moby-dick.jsonl.gz')));
+  const whole = { budget: '100%', output: join(dir, 'books'), outputFormat: 'parquet' } as const;
+  await select({ ...whole, pool: target, target, threshold: -1e9 });
+  // The package under its own name, as an application sees it.
+  mkdirSync(join(dir, 'node_modules'));
+  symlinkSync(root, join(dir, 'node_modules/gristmill'), 'junction');
+  symlinkSync(join(root, 'node_modules/apache-arrow'), join(dir, 'node_modules/apache-arrow'), 'junction');
+  return dir;
+}
+
+describe('README', () => {
+  test('its shell commands run, one after the other', async () => {
+    const dir = await workplace();
+    // The shell expands the globs, as it does for the reader.
+    put(join(dir, 'bin/gristmill'), `#!/bin/sh\nexec '${process.execPath}' '${main}' "$@"\n`);
+    const { chmodSync } = await import('node:fs');
+    chmodSync(join(dir, 'bin/gristmill'), 0o755);
+    const scripts = blocks('sh').filter((block) => block.includes('gristmill'));
+    expect(scripts.length).toBeGreaterThan(0);
+    for (const script of scripts) {
+      const env = { PATH: `${join(dir, 'bin')}:${process.env['PATH']}` };
+      const { code, stderr } = await program('bash', ['-euc', script], { cwd: dir, env });
+      expect({ script, code, stderr }).toMatchObject({ code: 0, stderr: '' });
+    }
+  });
+
+  test('its TypeScript compiles and runs', async () => {
+    const dir = await workplace();
+    writeFileSync(join(dir, 'package.json'), '{"type": "module"}');
+    const snippets = blocks('ts');
+    expect(snippets.length).toBeGreaterThan(2);
+    for (const [i, code] of snippets.entries()) {
+      const file = put(join(dir, `snippet-${i}.ts`), code);
+      const options = ['--noEmit', '--strict', '--target', 'es2023', '--module', 'nodenext', '--skipLibCheck'];
+      const tsc = join(root, 'node_modules/typescript/bin/tsc');
+      const types = ['--typeRoots', join(root, 'node_modules/@types'), '--types', 'node', '--ignoreConfig'];
+      const checked = await program(process.execPath, [tsc, ...options, ...types, file], { cwd: dir });
+      expect({ code, said: checked.stdout }).toEqual({ code, said: '' });
+      const tsx = join(root, 'node_modules/tsx/dist/cli.mjs');
+      const ran = await program(process.execPath, [tsx, file], { cwd: dir });
+      expect({ code, exit: ran.code, stderr: ran.stderr }).toEqual({ code, exit: 0, stderr: '' });
+    }
+  });
+
+  test('its options are those of the commands', async () => {
+    const flags = new Set([...readme.matchAll(/`?(--[a-z][a-z-]+)/g)].map(([, flag]) => flag ?? ''));
+    const help = (await Promise.all(['select', 'score', 'fit', 'doctor'].map((c) => cli([c, '--help'])))).map((r) => r.stdout);
+    const known = new Set(help.flatMap((text) => [...text.matchAll(/(--[a-z][a-z-]+)/g)].map(([, flag]) => flag ?? '')));
+    expect([...flags].filter((flag) => !known.has(flag) && flag !== '--all')).toEqual([]);
+  });
+
+  test('its error codes exist', () => {
+    const codes = [...readme.matchAll(/`([A-Z]+(?:_[A-Z0-9]+)+)`/g)].map(([, code]) => code);
+    const environment = ['NO_COLOR', 'GRISTMILL_REQUIRE', 'CARGO_TARGET_DIR'];
+    expect(codes.filter((code) => ![...ERROR_CODES, ...environment].includes(code as never))).toEqual([]);
+  });
+
+  test('the output of the demo that it shows is what the demo gives', async () => {
+    const said = /Of the ([\d,]+) selected documents ([\d,]+) are ([\w-]+): ([\d.]+)%/.exec(readme);
+    expect(said).not.toBeNull();
+    const [, kept = '', right = '', kind = ''] = said ?? [];
+    const budget = `${kept.replaceAll(',', '')}docs`;
+    const target = join(corpora, `target/${kind}.jsonl.gz`);
+    const job = select({ target, pool: join(corpora, 'pool'), budget, output: join(scratch(), 'out') });
+    let found = 0;
+    for await (const batch of job) {
+      for (const label of (await batch.toTable()).getChild('label') ?? []) if (label === kind) found += 1;
+    }
+    expect(String(found)).toBe(right.replaceAll(',', ''));
+    const auc = (await job).fitted?.discrimination.auc.toFixed(4);
+    expect(readme).toContain(`AUC ${auc}`);
+  });
+});
