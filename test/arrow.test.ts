@@ -84,10 +84,10 @@ describe('log-probabilities of two models', () => {
   });
 
   test('a table of another copy of apache-arrow', async () => {
-    // The CommonJS build is a copy whose classes the ES build does not know.
+    // The CommonJS build is a copy whose tables the IPC writer of the ES build cannot write.
     const other = createRequire(import.meta.url)('apache-arrow') as typeof arrow;
     const foreign = losses(other);
-    expect(foreign instanceof arrow.Table).toBe(false);
+    expect(other.Table).not.toBe(arrow.Table);
     const [batch] = await all([foreign], twoModels);
     expect(await scores(batch)).toEqual([1, -0.5]);
   });

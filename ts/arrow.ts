@@ -1,9 +1,9 @@
 /**
  * Arrow as other people hold it.
  *
- * Two copies of `apache-arrow` in one process do not know each other's classes, and its IPC writer asks `instanceof`.
- * So nothing here does: what looks like a table is rebuilt, sharing its buffers, with the classes of the copy that we
- * load, and written with that.
+ * Two copies of `apache-arrow` in one process do not mix: the IPC writer of one fails on the tables of the other. So
+ * nothing here asks for a class: what looks like a table is rebuilt, sharing its buffers, with the classes of the copy
+ * that we load, and written with that.
  */
 
 import type { Data, DataType, Field, Int32, Precision, Type } from 'apache-arrow';
