@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::Fitter;
 use super::discriminate::{Discrimination, discriminate};
 use super::documents::Documents;
-use super::pair::{Adapted, PairScratch, mixture};
+use super::pair::{Pair, PairScratch, mixture};
+use crate::model::{Model, ModelMeta};
 
 /// What was chosen and why.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,75 +35,80 @@ pub struct Candidate {
     pub discrimination: Discrimination,
 }
 
-/// Chooses, and says from which score on a pool document is target-like.
-pub(super) fn choose(
-    fitter: &Fitter<'_>,
-    target: &Documents,
-    pool: &Documents,
-) -> Result<(Choice, Option<f64>)> {
+/// A higher order must beat a lower one by this many standard errors. Documents of one sample are more alike
+/// than documents of their kind (they share authors and subjects), which flatters high orders.
+const STANDARD_ERRORS: f64 = 2.0;
+
+/// Chooses; also returns the folds of the order chosen.
+pub(super) fn choose(fitter: &Fitter<'_>, target: &Documents, pool: &Documents) -> Result<(Choice, Folds)> {
     let pool = pool.thin(fitter.options.choice_tokens);
-    let tried = fitter.options.orders().map(|order| evaluate(fitter, order, target, &pool));
-    let tried: Vec<(Candidate, Vec<f64>)> = tried.collect::<Result<_>>()?;
-    let auc = |c: &Candidate| c.discrimination.auc;
-    let best =
-        tried.iter().map(|(c, _)| c).max_by(|a, b| auc(a).total_cmp(&auc(b))).expect("an order is tried");
-    let enough = best.discrimination.auc - best.discrimination.standard_error;
-    let (chosen, held_out) =
-        tried.iter().find(|(c, _)| c.discrimination.auc >= enough).expect("the best is good enough");
-    let threshold = fitter.options.lookalikes.and_then(|q| quantile(held_out, q));
-    let choice = Choice {
-        order: chosen.order,
-        weight: chosen.weight,
-        discrimination: chosen.discrimination,
-        candidates: tried.iter().map(|(candidate, _)| *candidate).collect(),
-    };
-    Ok((choice, threshold))
+    let mut tried: Vec<(Candidate, Folds)> = Vec::new();
+    for order in fitter.options.orders() {
+        tried.push(evaluate(fitter, order, target, &pool)?);
+    }
+    let candidates: Vec<Candidate> = tried.iter().map(|(candidate, _)| *candidate).collect();
+    let best = candidates.iter().map(|c| c.discrimination).max_by(|a, b| a.auc.total_cmp(&b.auc));
+    let enough = best.map_or(0.0, |best| best.auc - STANDARD_ERRORS * best.standard_error);
+    let at = candidates.iter().position(|c| c.discrimination.auc >= enough).unwrap_or(0);
+    let (Candidate { order, weight, discrimination }, folds) = tried.swap_remove(at);
+    Ok((Choice { order, weight, discrimination, candidates }, folds))
 }
 
-/// Fits one order on folds; also returns the scores of the held-out target documents.
+/// The target sample in parts, each with a model of all others.
+pub(super) struct Folds(Vec<(Documents, Model)>);
+
+impl Folds {
+    fn fit(fitter: &Fitter<'_>, order: usize, target: &Documents) -> Result<Self> {
+        let folds = fitter.options.folds;
+        let part = |fold| {
+            let (held_out, rest) = target.fold(fold, folds);
+            Ok((held_out, Model::from_tables(fitter.fit(order, [&rest])?.tables, ModelMeta::default())?))
+        };
+        (0..folds).map(part).collect::<Result<_>>().map(Self)
+    }
+
+    /// The weight that makes the held-out text most likely, beside a prior that has not seen it.
+    fn weight(&self, prior: &Model) -> f64 {
+        let (mut log10, mut priors, mut owns) = (Vec::new(), Vec::new(), Vec::new());
+        for (held_out, model) in &self.0 {
+            for words in held_out.iter() {
+                prior.score(words, true, true, &mut log10);
+                priors.extend_from_slice(&log10);
+                model.score(words, true, true, &mut log10);
+                owns.extend_from_slice(&log10);
+            }
+        }
+        fit_weight(&priors, &owns)
+    }
+
+    /// Loss reductions of the held-out documents.
+    pub(super) fn loss_reductions(&self, prior: &Model, weight: f64) -> Vec<f64> {
+        let mut scratch = PairScratch::default();
+        let mut scores = Vec::new();
+        for (held_out, target) in &self.0 {
+            let pair = Pair { prior, target, weight };
+            scores.extend(held_out.iter().map(|words| pair.score(words, &mut scratch).loss_reduction()));
+        }
+        scores
+    }
+}
+
 fn evaluate(
     fitter: &Fitter<'_>,
     order: usize,
     target: &Documents,
     pool: &Documents,
-) -> Result<(Candidate, Vec<f64>)> {
-    let folds = fitter.options.folds;
-    let parts: Vec<(Documents, Documents)> = (0..folds).map(|fold| target.fold(fold, folds)).collect();
-    let of_rest = |(_, rest): &(Documents, Documents)| fitter.model(&fitter.fit(order, [rest])?);
-    let models = parts.iter().map(of_rest).collect::<Result<Vec<_>>>()?;
-
+) -> Result<(Candidate, Folds)> {
+    let folds = Folds::fit(fitter, order, target)?;
     let weight = match fitter.options.weight {
         Some(weight) => weight,
-        None => {
-            let unseen = fitter.model(&fitter.fit(order, [pool])?)?;
-            let (mut prior, mut own) = (Vec::new(), Vec::new());
-            let (mut priors, mut owns) = (Vec::new(), Vec::new());
-            for ((held_out, _), model) in parts.iter().zip(&models) {
-                for words in held_out.iter() {
-                    unseen.score(words, true, true, &mut prior);
-                    model.score(words, true, true, &mut own);
-                    priors.extend_from_slice(&prior);
-                    owns.extend_from_slice(&own);
-                }
-            }
-            fit_weight(&priors, &owns)
-        }
+        None => folds.weight(&fitter.model(order, [pool])?),
     };
-
-    let mut pair = Adapted::new(
-        fitter.model(&fitter.fit(order, [pool, target])?)?,
-        fitter.model(&fitter.fit(order, [target])?)?,
-        weight,
-    )?;
+    let (prior, target) = (fitter.model(order, [pool, target])?, fitter.model(order, [target])?);
+    let pair = Pair { prior: &prior, target: &target, weight };
     let pool_scores = pair.loss_reductions(pool, fitter.options.threads)?;
-    let mut held_out_scores = Vec::with_capacity(target.len());
-    let mut scratch = PairScratch::default();
-    for ((held_out, _), model) in parts.iter().zip(models) {
-        pair = pair.with_target(model);
-        held_out_scores.extend(held_out.iter().map(|words| pair.score(words, &mut scratch).loss_reduction()));
-    }
-    let discrimination = discriminate(&held_out_scores, &pool_scores);
-    Ok((Candidate { order, weight, discrimination }, held_out_scores))
+    let discrimination = discriminate(&folds.loss_reductions(&prior, weight), &pool_scores);
+    Ok((Candidate { order, weight, discrimination }, folds))
 }
 
 /// The interpolation weight of highest likelihood, by expectation maximisation, from log10 probabilities.
@@ -127,7 +133,7 @@ fn fit_weight(prior: &[f32], target: &[f32]) -> f64 {
 }
 
 /// The value below which a share `q` of the numbers lies; `None` without numbers.
-fn quantile(numbers: &[f64], q: f64) -> Option<f64> {
+pub(super) fn quantile(numbers: &[f64], q: f64) -> Option<f64> {
     let mut sorted: Vec<f64> = numbers.iter().copied().filter(|x| !x.is_nan()).collect();
     sorted.sort_unstable_by(f64::total_cmp);
     let at = (q * sorted.len().saturating_sub(1) as f64).round() as usize;

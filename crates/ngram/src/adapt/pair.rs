@@ -77,11 +77,6 @@ impl Adapted {
         Self { normalizer, ..self }
     }
 
-    /// The same prior with another target model, over the same vocabulary by construction.
-    pub(super) fn with_target(self, target: Model) -> Self {
-        Self { target, ..self }
-    }
-
     /// The model of the pool.
     pub fn prior(&self) -> &Model {
         &self.prior
@@ -102,36 +97,13 @@ impl Adapted {
         &self.normalizer
     }
 
+    fn pair(&self) -> Pair<'_> {
+        Pair { prior: &self.prior, target: &self.target, weight: self.weight }
+    }
+
     /// Losses of a text, given as ids of the shared vocabulary, between `<s>` and `</s>`.
     pub fn score(&self, ids: &[WordId], scratch: &mut PairScratch) -> PairScore {
-        let PairScratch { prior, target, .. } = scratch;
-        self.score_with(ids, prior, target)
-    }
-
-    fn score_with(&self, ids: &[WordId], prior: &mut Vec<f32>, target: &mut Vec<f32>) -> PairScore {
-        self.prior.score(ids, true, true, prior);
-        self.target.score(ids, true, true, target);
-        PairScore {
-            n_scored: prior.len() as u64,
-            nll_prior: -LN_10 * prior.iter().map(|p| f64::from(*p)).sum::<f64>(),
-            nll_conditional: self.mixture_loss(prior, target),
-        }
-    }
-
-    fn mixture_loss(&self, prior: &[f32], target: &[f32]) -> f64 {
-        if self.weight == 1.0 {
-            return -LN_10 * target.iter().map(|p| f64::from(*p)).sum::<f64>();
-        }
-        // One logarithm for many factors: no factor is below 1e-100.
-        let (mut product, mut loss) = (1.0f64, 0.0);
-        for (p, t) in prior.iter().zip(target) {
-            product *= mixture(self.weight, *p, *t);
-            if product < 1e-200 {
-                loss -= product.ln();
-                product = 1.0;
-            }
-        }
-        loss - product.ln()
+        self.pair().score(ids, scratch)
     }
 
     /// Losses of a text. A text without words has no predictions, not even of its end.
@@ -147,14 +119,54 @@ impl Adapted {
     /// # Errors
     /// Those of [`Normalizer::for_each_token`].
     pub fn score_text_with(&self, text: &str, scratch: &mut PairScratch) -> Result<PairScore> {
-        let PairScratch { text: split, ids, prior, target } = scratch;
+        let mut ids = std::mem::take(&mut scratch.ids);
         ids.clear();
-        self.normalizer.for_each_token(text, split, |word| ids.push(self.prior.encode(word)))?;
-        Ok(if ids.is_empty() { PairScore::default() } else { self.score_with(ids, prior, target) })
+        let split =
+            self.normalizer.for_each_token(text, &mut scratch.text, |w| ids.push(self.prior.encode(w)));
+        let score = if ids.is_empty() { PairScore::default() } else { self.score(&ids, scratch) };
+        scratch.ids = ids;
+        split.map(|()| score)
+    }
+}
+
+/// Two models, and how much of the second there is in the conditional.
+#[derive(Clone, Copy)]
+pub(super) struct Pair<'a> {
+    pub(super) prior: &'a Model,
+    pub(super) target: &'a Model,
+    pub(super) weight: f64,
+}
+
+impl Pair<'_> {
+    pub(super) fn score(self, ids: &[WordId], scratch: &mut PairScratch) -> PairScore {
+        let PairScratch { prior, target, .. } = scratch;
+        self.prior.score(ids, true, true, prior);
+        self.target.score(ids, true, true, target);
+        PairScore {
+            n_scored: prior.len() as u64,
+            nll_prior: -LN_10 * prior.iter().map(|p| f64::from(*p)).sum::<f64>(),
+            nll_conditional: self.mixture_loss(prior, target),
+        }
+    }
+
+    fn mixture_loss(self, prior: &[f32], target: &[f32]) -> f64 {
+        if self.weight == 1.0 {
+            return -LN_10 * target.iter().map(|p| f64::from(*p)).sum::<f64>();
+        }
+        // One logarithm for many factors: no factor is below 1e-100.
+        let (mut product, mut loss) = (1.0f64, 0.0);
+        for (p, t) in prior.iter().zip(target) {
+            product *= mixture(self.weight, *p, *t);
+            if product < 1e-200 {
+                loss -= product.ln();
+                product = 1.0;
+            }
+        }
+        loss - product.ln()
     }
 
     /// Loss reductions of documents, in their order.
-    pub(super) fn loss_reductions(&self, documents: &Documents, threads: usize) -> Result<Vec<f64>> {
+    pub(super) fn loss_reductions(self, documents: &Documents, threads: usize) -> Result<Vec<f64>> {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .build()

@@ -174,8 +174,9 @@ fn loss_reduction_finds_each_kind_of_text() {
         "mean       precision {mean:.4}, random {:.3}, dsir {:.3} {:.3}",
         dsir.random, dsir.sum, dsir.mean
     );
-    assert!(mean >= dsir.mean.max(dsir.sum) + 0.05, "{mean}");
-    assert!(mean >= 0.93, "{mean}");
+    assert!(mean >= dsir.mean.max(dsir.sum) + 0.1, "{mean}");
+    // 0.950 when this was written.
+    assert!(mean >= 0.94, "{mean}");
 }
 
 #[test]
