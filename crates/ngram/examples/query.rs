@@ -15,6 +15,9 @@ use gristmill_core::{Error, Result};
 use gristmill_ngram::model::{Model, State};
 use gristmill_ngram::vocab::{UNK, WordId};
 
+/// Sentences given to the model at a time, as many as the documents of a batch elsewhere.
+const BATCH: usize = 128;
+
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
     let (Some(model), Some(text)) = (args.next(), args.next()) else {
@@ -34,8 +37,8 @@ fn main() -> Result<()> {
     let mut scores = Vec::new();
     let score_s = best(repeats, || {
         log10 = 0.0;
-        for ids in &sentences {
-            model.score(ids, true, true, &mut scores);
+        for batch in sentences.chunks(BATCH) {
+            model.score_many(batch.iter().map(Vec::as_slice), true, true, &mut scores);
             log10 += scores.iter().map(|x| f64::from(*x)).sum::<f64>();
         }
     });

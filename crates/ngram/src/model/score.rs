@@ -1,6 +1,6 @@
 //! Queries: word by word with a [`State`], and many positions at once.
 
-use super::table::prefetch;
+use super::table::{Line, Table, prefetch};
 use super::{MAX_ORDER, Model, NO_EXTENSION, Weights, extend_key, has_extension};
 use crate::vocab::{UNK, WordId};
 
@@ -101,20 +101,31 @@ impl Model {
     /// `out` is cleared first; it ends with `ids.len()` values, one more when `eos`. The values are the same
     /// as those of [`full_score`](Self::full_score), bit for bit.
     pub fn score(&self, ids: &[WordId], bos: bool, eos: bool, out: &mut Vec<f32>) {
-        let length = ids.len() + usize::from(eos);
+        self.score_many([ids], bos, eos, out);
+    }
+
+    /// Scores many texts, each by itself as [`score`](Self::score) does; their values follow one another in
+    /// `out`. For short texts this is faster than one call each: positions of several are scored together.
+    pub fn score_many<'a>(
+        &self,
+        texts: impl IntoIterator<Item = &'a [WordId]>,
+        bos: bool,
+        eos: bool,
+        out: &mut Vec<f32>,
+    ) {
         out.clear();
-        out.resize(length, 0.0);
-        let mut chunk = Chunk::new(self.order, if bos { self.begin_state() } else { State::default() });
-        for (c, out) in out.chunks_mut(CHUNK).enumerate() {
-            let start = c * CHUNK;
-            let words = &ids[start..ids.len().min(start + CHUNK)];
-            let taken = chunk.fill(self, words);
-            if taken < out.len() {
-                chunk.words[HISTORY + taken] = self.eos;
+        let mut chunk = Chunk::new(self, bos);
+        for ids in texts {
+            chunk.start(out);
+            let mut rest = ids;
+            while !rest.is_empty() {
+                rest = chunk.fill(rest, out);
             }
-            chunk.score(self, out);
-            chunk.carry(out.len());
+            if eos {
+                chunk.fill(&[self.eos], out);
+            }
         }
+        chunk.score(out);
     }
 
     #[inline(always)]
@@ -132,110 +143,157 @@ struct Open {
 }
 
 /// The working set of up to [`CHUNK`] positions.
-struct Chunk {
-    order: usize,
+///
+/// Before the first word of each text comes a position that stands for its start. It has the backoff of the
+/// first context, and no score.
+struct Chunk<'a> {
+    model: &'a Model,
+    /// The word at a start, and the backoff of the context that it leaves.
+    start: (WordId, f32),
+    length: usize,
     /// The words, after as many of those before them as a key can need.
     words: [WordId; HISTORY + CHUNK],
+    is_start: [bool; CHUNK],
+    scores: [f32; CHUNK],
     /// `backoff[n - 1][i + 1]`: of the n-gram that ends at position `i`, "no extension" where there is
     /// none. Index 0 is the position before the chunk.
     backoff: [[f32; CHUNK + 1]; HISTORY],
     open: [Open; CHUNK],
+    /// Indices in `open` of keys that need a second line.
+    beyond: [u8; CHUNK],
 }
 
-impl Chunk {
-    fn new(order: usize, state: State) -> Self {
-        let mut chunk = Self {
-            order,
+impl<'a> Chunk<'a> {
+    fn new(model: &'a Model, bos: bool) -> Self {
+        let backoff = if bos { model.unigrams[model.bos as usize].backoff } else { NO_EXTENSION };
+        Self {
+            model,
+            start: (model.bos, backoff),
+            length: 0,
             words: [UNK; HISTORY + CHUNK],
+            is_start: [false; CHUNK],
+            scores: [0.0; CHUNK],
             backoff: [[NO_EXTENSION; CHUNK + 1]; HISTORY],
             open: [Open::default(); CHUNK],
-        };
-        for (i, (word, backoff)) in state.words().iter().zip(state.backoffs()).enumerate() {
-            chunk.words[HISTORY - 1 - i] = *word;
-            chunk.backoff[i][0] = *backoff;
-        }
-        chunk
-    }
-
-    fn fill(&mut self, model: &Model, words: &[WordId]) -> usize {
-        for (to, word) in self.words[HISTORY..].iter_mut().zip(words) {
-            *to = model.known(*word);
-            prefetch(model.unigrams.as_ptr().wrapping_add(*to as usize).cast());
-        }
-        words.len()
-    }
-
-    /// Makes the end of this chunk the context of the next.
-    fn carry(&mut self, length: usize) {
-        self.words.copy_within(length..length + HISTORY, 0);
-        for backoff in &mut self.backoff[..self.order - 1] {
-            backoff[0] = backoff[length];
+            beyond: [0; CHUNK],
         }
     }
 
-    /// Scores the first `out.len()` positions.
-    fn score(&mut self, model: &Model, out: &mut [f32]) {
-        let mut open = self.unigrams(model, out);
-        for n in 2..self.order {
-            let table = &model.middle[n - 2];
-            for o in &self.open[..open] {
-                table.prefetch(o.key);
-            }
-            open = self.middle(model, n, open, out);
+    /// Begins a text.
+    fn start(&mut self, out: &mut Vec<f32>) {
+        if self.length == CHUNK {
+            self.score(out);
         }
-        if self.order > 1 {
-            for o in &self.open[..open] {
-                model.longest.prefetch(o.key);
-            }
-            back_off(out, &self.backoff[self.order - 2]);
-            for o in &self.open[..open] {
-                if let Some(prob) = model.longest.get(o.key) {
-                    out[o.at] = prob;
-                }
+        self.words[HISTORY + self.length] = self.start.0;
+        self.is_start[self.length] = true;
+        self.length += 1;
+    }
+
+    /// Takes as many words as there is room for, after scoring if there is none. Returns the rest.
+    fn fill<'w>(&mut self, words: &'w [WordId], out: &mut Vec<f32>) -> &'w [WordId] {
+        if self.length == CHUNK {
+            self.score(out);
+        }
+        let (taken, rest) = words.split_at(words.len().min(CHUNK - self.length));
+        let start = HISTORY + self.length;
+        for (to, word) in self.words[start..start + taken.len()].iter_mut().zip(taken) {
+            *to = self.model.known(*word);
+            prefetch(self.model.unigrams.as_ptr().wrapping_add(*to as usize).cast());
+        }
+        self.is_start[self.length..self.length + taken.len()].fill(false);
+        self.length += taken.len();
+        rest
+    }
+
+    /// Scores all positions, and makes the end of this chunk the context of the next.
+    fn score(&mut self, out: &mut Vec<f32>) {
+        let model = self.model;
+        let mut open = self.unigrams();
+        for n in 2..model.order {
+            open = self.middle(n, open);
+        }
+        if model.order > 1 {
+            self.back_off(model.order);
+            let found = self.look_up(&model.longest, open, f32::NAN);
+            for (Open { at, .. }, prob) in self.open.iter().zip(&found[..open]) {
+                self.scores[*at] = if prob.is_nan() { self.scores[*at] } else { *prob };
             }
         }
+        let scored = self.scores[..self.length].iter().zip(&self.is_start);
+        out.extend(scored.filter(|(_, is_start)| !**is_start).map(|(score, _)| score));
+        self.words.copy_within(self.length..self.length + HISTORY, 0);
+        for backoff in &mut self.backoff[..model.order - 1] {
+            backoff[0] = backoff[self.length];
+        }
+        self.length = 0;
     }
 
     /// Unigram scores; returns how many bigrams are worth a lookup.
-    fn unigrams(&mut self, model: &Model, out: &mut [f32]) -> usize {
+    fn unigrams(&mut self) -> usize {
         let mut open = 0;
-        for (i, out) in out.iter_mut().enumerate() {
+        for i in 0..self.length {
             let word = self.words[HISTORY + i];
-            let Weights { prob, backoff } = model.unigrams[word as usize];
-            *out = -prob.abs();
-            if self.order > 1 {
-                self.backoff[0][i + 1] = backoff;
-                self.open[open] =
-                    Open { key: extend_key(u64::from(word), self.words[HISTORY + i - 1]), at: i };
-                open += usize::from(prob.is_sign_positive() & has_extension(self.backoff[0][i]));
-            }
+            let is_start = self.is_start[i];
+            let Weights { prob, backoff } = self.model.unigrams[word as usize];
+            self.scores[i] = -prob.abs();
+            self.backoff[0][i + 1] = if is_start { self.start.1 } else { backoff };
+            self.open[open] = Open { key: extend_key(u64::from(word), self.words[HISTORY + i - 1]), at: i };
+            let extends = prob.is_sign_positive() & has_extension(self.backoff[0][i]);
+            open += usize::from(extends & !is_start);
         }
         open
     }
 
     /// Scores of a middle order at the open positions; returns how many longer n-grams are worth a lookup.
-    fn middle(&mut self, model: &Model, n: usize, open: usize, out: &mut [f32]) -> usize {
-        back_off(out, &self.backoff[n - 2]);
-        self.backoff[n - 1][1..=out.len()].fill(NO_EXTENSION);
+    fn middle(&mut self, n: usize, open: usize) -> usize {
+        const ABSENT: Weights = Weights { prob: f32::NAN, backoff: NO_EXTENSION };
+        self.back_off(n);
+        let found = self.look_up(&self.model.middle[n - 2], open, ABSENT);
         let backoff = &mut self.backoff[n - 1];
+        backoff[1..=self.length].fill(NO_EXTENSION);
         let mut still_open = 0;
-        for o in 0..open {
+        for (o, Weights { prob, backoff: weight }) in found[..open].iter().copied().enumerate() {
             let Open { key, at } = self.open[o];
-            let Some(weights) = model.middle[n - 2].get(key) else { continue };
-            out[at] = -weights.prob.abs();
-            backoff[at + 1] = weights.backoff;
+            self.scores[at] = if prob.is_nan() { self.scores[at] } else { -prob.abs() };
+            backoff[at + 1] = weight;
             self.open[still_open] = Open { key: extend_key(key, self.words[HISTORY + at - n]), at };
-            still_open += usize::from(weights.prob.is_sign_positive() & has_extension(backoff[at]));
+            let extends_left = prob.is_sign_positive() & !prob.is_nan();
+            still_open += usize::from(extends_left & has_extension(backoff[at]));
         }
         still_open
     }
-}
 
-/// Charges each position the backoff of its context; where the longer n-gram is found, its probability
-/// takes the place of the sum.
-#[inline(always)]
-fn back_off(out: &mut [f32], contexts: &[f32; CHUNK + 1]) {
-    for (out, context) in out.iter_mut().zip(contexts) {
-        *out += context;
+    /// Charges each position the backoff of its context of `n - 1` words; where the n-gram is found, its
+    /// probability takes the place of the sum.
+    fn back_off(&mut self, n: usize) {
+        for (score, context) in self.scores[..self.length].iter_mut().zip(&self.backoff[n - 2]) {
+            *score += context;
+        }
+    }
+
+    /// The values of the first `open` keys, `absent` for those that the table does not have.
+    #[inline(always)]
+    fn look_up<L: Line>(&mut self, table: &Table<L>, open: usize, absent: L::Value) -> [L::Value; CHUNK] {
+        let mut found = [absent; CHUNK];
+        let open = &self.open[..open];
+        for o in open {
+            table.prefetch(o.key);
+        }
+        let mut beyond = 0;
+        for (i, (o, found)) in open.iter().zip(&mut found).enumerate() {
+            let first = table.first_line(o.key);
+            *found = if first.found { first.value } else { absent };
+            self.beyond[beyond] = i as u8;
+            beyond += usize::from(first.passed_on);
+        }
+        for i in &self.beyond[..beyond] {
+            table.prefetch_second(open[usize::from(*i)].key);
+        }
+        for i in &self.beyond[..beyond] {
+            if let Some(value) = table.get(open[usize::from(*i)].key) {
+                found[usize::from(*i)] = value;
+            }
+        }
+        found
     }
 }

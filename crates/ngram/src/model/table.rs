@@ -1,9 +1,10 @@
 //! Hash tables of n-grams in which a lookup touches one cache line.
 //!
 //! A line of 64 bytes holds four n-grams with backoffs, or five of the highest order, and a key selects
-//! its line, not its slot: the keys of a line are compared side by side. Lines fill from the first slot;
-//! one that is full passes on to the next line. At the load used here about one line in seven is full, so
-//! a lookup reads 1.0 to 1.2 lines where linear probing over slots reads up to two and more.
+//! its line, not its slot: the keys of a line are compared side by side. Lines fill from the first slot. One
+//! that is full passes further n-grams on to the next line, and says so, by the only thing in it that is
+//! still free: its first two keys descend. So a lookup goes on to a second line only where an n-gram did,
+//! which is one line in nine at the load used here; that a line is full alone, one in four, is no reason.
 //!
 //! Keys are whole 64-bit hashes, as in KenLM, and 0 marks an empty slot.
 
@@ -15,7 +16,7 @@ use memmap2::MmapMut;
 use super::Weights;
 
 /// Slots used, of those there are, when a table is laid out for a known number of entries.
-const LOAD: f64 = 0.7;
+const LOAD: f64 = 0.65;
 /// Slots used at most; a table that grows past this is laid out anew.
 const MAX_LOAD: f64 = 0.85;
 
@@ -31,12 +32,37 @@ pub(super) unsafe trait Line: Copy {
     const SLOTS: usize;
     /// Keys in order of insertion; 0 is an empty slot and only empty slots follow it.
     fn keys(&self) -> &[u64];
-    /// The slot of a key.
-    fn position(&self, key: u64) -> Option<usize>;
+    /// The slot of a key that is in the line, any slot for one that is not.
+    fn slot(&self, key: u64) -> usize;
     /// The value in a slot.
     fn value(&self, slot: usize) -> Self::Value;
     /// Sets a slot.
     fn set(&mut self, slot: usize, key: u64, value: Self::Value);
+
+    /// The slot of a key.
+    #[inline(always)]
+    fn position(&self, key: u64) -> Option<usize> {
+        let slot = self.slot(key);
+        // The key of an empty slot must not be found in one.
+        (self.keys()[slot] == key && key != 0).then_some(slot)
+    }
+
+    /// Whether n-grams of this line went on to the next.
+    #[inline(always)]
+    fn passed_on(&self) -> bool {
+        let keys = self.keys();
+        (keys[Self::SLOTS - 1] != 0) & (keys[0] > keys[1])
+    }
+
+    /// Brings the first two keys of a full line into the order that says whether it passed on.
+    fn say_passed_on(&mut self, passed_on: bool) {
+        let keys = self.keys();
+        if (keys[0] > keys[1]) != passed_on {
+            let (first, second) = ((keys[0], self.value(0)), (keys[1], self.value(1)));
+            self.set(0, second.0, second.1);
+            self.set(1, first.0, first.1);
+        }
+    }
 }
 
 /// Four n-grams of a middle order.
@@ -59,11 +85,9 @@ unsafe impl Line for MiddleLine {
     }
 
     #[inline(always)]
-    fn position(&self, key: u64) -> Option<usize> {
+    fn slot(&self, key: u64) -> usize {
         let k = &self.keys;
-        let at = (k[1] == key) as usize | (((k[2] == key) as usize) << 1) | ((k[3] == key) as usize * 3);
-        // The key of an empty slot must not be found in one.
-        (k[at & 3] == key && key != 0).then_some(at & 3)
+        (k[1] == key) as usize | (((k[2] == key) as usize) << 1) | ((k[3] == key) as usize * 3)
     }
 
     #[inline(always)]
@@ -98,13 +122,14 @@ unsafe impl Line for LongestLine {
     }
 
     #[inline(always)]
-    fn position(&self, key: u64) -> Option<usize> {
+    fn slot(&self, key: u64) -> usize {
         let k = &self.keys;
         let at = (k[1] == key) as usize
             | (((k[2] == key) as usize) << 1)
             | ((k[3] == key) as usize * 3)
             | (((k[4] == key) as usize) << 2);
-        (at < 5 && k[at] == key).then_some(at)
+        // Several match only for the key of an empty slot.
+        at.min(4)
     }
 
     #[inline(always)]
@@ -153,6 +178,15 @@ impl<T: Line> Pages<T> {
     }
 }
 
+/// See [`Table::first_line`].
+pub(super) struct FirstLine<V> {
+    pub(super) found: bool,
+    /// Whether a further line has to be asked.
+    pub(super) passed_on: bool,
+    /// The value, where it was found.
+    pub(super) value: V,
+}
+
 /// A table of n-grams of one order.
 pub(super) struct Table<L: Line> {
     lines: Pages<L>,
@@ -188,38 +222,47 @@ impl<L: Line> Table<L> {
     }
 
     /// The value of a key.
-    #[inline(always)]
+    #[inline]
     pub(super) fn get(&self, key: u64) -> Option<L::Value> {
-        let lines = self.lines.as_slice();
-        let line = &lines[self.line_of(key)];
-        match line.position(key) {
-            Some(slot) => Some(line.value(slot)),
-            None if line.keys()[L::SLOTS - 1] == 0 => None,
-            None => self.get_beyond(key),
-        }
+        self.find(key).map(|(at, slot)| self.lines.as_slice()[at].value(slot))
     }
 
-    /// The rest of a lookup whose line is full of others.
-    #[cold]
-    fn get_beyond(&self, key: u64) -> Option<L::Value> {
-        let (at, slot) = self.find(key).ok()?;
-        Some(self.lines.as_slice()[at].value(slot))
+    /// What the first line of a key says about it. Free of branches, for use on many keys in a row: which of
+    /// them are there follows no pattern that a processor could guess.
+    #[inline(always)]
+    pub(super) fn first_line(&self, key: u64) -> FirstLine<L::Value> {
+        let line = &self.lines.as_slice()[self.line_of(key)];
+        let slot = line.slot(key);
+        let found = (line.keys()[slot] == key) & (key != 0);
+        FirstLine { found, passed_on: !found & line.passed_on(), value: line.value(slot) }
     }
 
-    /// Line and slot of a key, or of the empty slot where it belongs. There is always an empty slot.
-    fn find(&self, key: u64) -> Result<(usize, usize), (usize, usize)> {
+    /// Starts to load the second line of a key.
+    #[inline(always)]
+    pub(super) fn prefetch_second(&self, key: u64) {
+        let at = self.after(self.line_of(key));
+        prefetch(self.lines.map.as_ptr().wrapping_add(at * size_of::<L>()));
+    }
+
+    /// Line and slot of a key.
+    #[inline]
+    fn find(&self, key: u64) -> Option<(usize, usize)> {
         let lines = self.lines.as_slice();
         let mut at = self.line_of(key);
         loop {
             let line = &lines[at];
             if let Some(slot) = line.position(key) {
-                return Ok((at, slot));
+                return Some((at, slot));
             }
-            if let Some(slot) = line.keys().iter().position(|k| *k == 0) {
-                return Err((at, slot));
+            if !line.passed_on() {
+                return None;
             }
-            at = if at + 1 == lines.len() { 0 } else { at + 1 };
+            at = self.after(at);
         }
+    }
+
+    fn after(&self, at: usize) -> usize {
+        if at + 1 == self.lines.len { 0 } else { at + 1 }
     }
 
     /// Adds an n-gram.
@@ -230,17 +273,29 @@ impl<L: Line> Table<L> {
         if (self.entries + 1) as f64 > MAX_LOAD * (self.lines.len * L::SLOTS) as f64 {
             self.grow()?;
         }
-        match self.find(key) {
-            Err((at, slot)) if key != 0 => self.lines.as_mut_slice()[at].set(slot, key, value),
-            _ => return Err(Error::new(Code::InvalidModel, "an n-gram comes twice, or two share one hash")),
+        let mut at = self.line_of(key);
+        loop {
+            let line = &mut self.lines.as_mut_slice()[at];
+            if key == 0 || line.position(key).is_some() {
+                let message = "an n-gram comes twice, or two share one hash";
+                return Err(Error::new(Code::InvalidModel, message));
+            }
+            if let Some(slot) = line.keys().iter().position(|k| *k == 0) {
+                line.set(slot, key, value);
+                if slot + 1 == L::SLOTS {
+                    line.say_passed_on(false);
+                }
+                self.entries += 1;
+                return Ok(());
+            }
+            line.say_passed_on(true);
+            at = self.after(at);
         }
-        self.entries += 1;
-        Ok(())
     }
 
     /// Changes the value of a key; `None` when it is absent.
     pub(super) fn update<R>(&mut self, key: u64, change: impl FnOnce(&mut L::Value) -> R) -> Option<R> {
-        let (at, slot) = self.find(key).ok()?;
+        let (at, slot) = self.find(key)?;
         let line = &mut self.lines.as_mut_slice()[at];
         let mut value = line.value(slot);
         let result = change(&mut value);

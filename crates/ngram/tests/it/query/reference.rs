@@ -95,6 +95,20 @@ proptest! {
         prop_assert_eq!(bits(&scores), bits(&expected));
     }
 
+    #[test]
+    fn texts_scored_together_do_not_touch(
+        seed: u64, order in 1..=6usize, words in 1..6usize, bos: bool, eos: bool,
+        lengths in proptest::collection::vec(prop_oneof![0..4usize, 0..40usize, 100..300usize], 0..30),
+    ) {
+        let model = Model::from_tables(random_tables(seed, order, words), ModelMeta::default()).unwrap();
+        let texts: Vec<_> = lengths.iter().map(|n| random_ids(seed ^ *n as u64, *n, words)).collect();
+        let mut scores = vec![1.0; 3];
+        model.score_many(texts.iter().map(Vec::as_slice), bos, eos, &mut scores);
+        let expected: Vec<_> = texts.iter().flat_map(|ids| statewise(&model, ids, bos, eos)).collect();
+        let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        prop_assert_eq!(bits(&scores), bits(&expected));
+    }
+
     /// What a state leaves out must not matter.
     #[test]
     fn equal_states_have_equal_futures(seed: u64, order in 2..=5usize, words in 1..4usize) {
