@@ -279,10 +279,11 @@ impl Estimator {
         let mut trie = TrieSink::new(options.order, sentences, tokens, control);
         if runs.is_empty() {
             block.for_each_window(vocab.len(), &pool, &mut |window, count| trie.push(window, count))?;
+            drop(block);
         } else {
+            drop(block);
             runs.merge(control, &mut |window, count| trie.push(window, count))?;
         }
-        drop(block);
         let levels = trie.finish(vocab.len())?;
 
         pool.install(|| {
