@@ -61,9 +61,14 @@ impl Vocab {
     /// # Panics
     /// When `id` is not below [`len`](Self::len).
     pub fn word(&self, id: WordId) -> &str {
+        std::str::from_utf8(self.bytes(id)).expect("interned from str")
+    }
+
+    #[inline]
+    fn bytes(&self, id: WordId) -> &[u8] {
         let id = id as usize;
         let start = if id == 0 { 0 } else { self.ends[id - 1] as usize };
-        std::str::from_utf8(&self.arena[start..self.ends[id] as usize]).expect("interned from str")
+        &self.arena[start..self.ends[id] as usize]
     }
 
     /// The id of a word, if it is known.
@@ -96,7 +101,7 @@ impl Vocab {
         loop {
             match self.slots[at] {
                 0 => return Err(at),
-                id if self.word(id - 1) == word => return Ok(id - 1),
+                id if self.bytes(id - 1) == word.as_bytes() => return Ok(id - 1),
                 _ => at = (at + 1) & mask,
             }
         }

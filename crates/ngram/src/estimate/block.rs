@@ -232,3 +232,84 @@ impl<K: Key> Sorted<K> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::vocab::BOS;
+
+    /// Sentences of changing lengths, with many repetitions and some `<unk>`.
+    fn text(sentences: u32) -> Vec<WordId> {
+        let words =
+            |s: u32| (0..s * 7 % 11).map(move |i| [0, 3, 4, 5, 6][((s * s + i * i * 3) % 5) as usize]);
+        (0..sentences).flat_map(|s| std::iter::once(BOS).chain(words(s)).chain([EOS])).collect()
+    }
+
+    fn expected(text: &[WordId], order: usize) -> Vec<(Window, u64)> {
+        let mut counts = BTreeMap::new();
+        for at in 0..text.len() {
+            let end = text[at..].iter().position(|w| *w == EOS).unwrap() + 1;
+            let mut window = Window([0; MAX_ORDER]);
+            let words = &text[at..at + end.min(order)];
+            window.0[..words.len()].copy_from_slice(words);
+            *counts.entry(window).or_default() += 1;
+        }
+        counts.into_iter().collect()
+    }
+
+    fn windows<K: Key>(block: &Block) -> Vec<(Window, u64)> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let mut all = Vec::new();
+        let mut sink = |window: &Window, count| {
+            all.push((*window, count));
+            Ok(())
+        };
+        block.sort_as::<K>(7, 3, &pool, &mut sink).unwrap();
+        all
+    }
+
+    #[test]
+    fn every_form_of_key_gives_every_window_in_order() {
+        let text = text(300);
+        for order in 1..=MAX_ORDER {
+            let mut block = Block::new(order);
+            block.extend(&text);
+            let expected = expected(&text, order);
+            assert_eq!(windows::<u64>(&block), expected);
+            assert_eq!(windows::<u128>(&block), expected);
+            assert_eq!(windows::<[WordId; MAX_ORDER - 1]>(&block), expected);
+        }
+    }
+
+    #[test]
+    fn text_may_be_cut_anywhere() {
+        let text = text(12);
+        for order in 1..=MAX_ORDER {
+            for cut in 0..text.len() {
+                let mut counts = BTreeMap::new();
+                let mut block = Block::new(order);
+                for part in [&text[..cut], &text[cut..]] {
+                    block.extend(part);
+                    for (window, count) in windows::<u64>(&block) {
+                        *counts.entry(window).or_default() += count;
+                    }
+                    block.retire();
+                }
+                assert_eq!(block.len(), 0);
+                assert_eq!(counts.into_iter().collect::<Vec<(Window, u64)>>(), expected(&text, order));
+            }
+        }
+    }
+
+    #[test]
+    fn words_are_cut_into_ranges_that_cover_them() {
+        let buckets = Buckets::new(&[5, 5, 5, 1, 9, 9], 12);
+        assert_eq!(buckets.split(0..12, 3).collect::<Vec<_>>(), [0..6, 6..12]);
+        assert_eq!(buckets.split(0..12, 1).collect::<Vec<_>>(), [0..2, 2..6, 6..10, 10..12]);
+        assert_eq!(buckets.split(2..12, 2).collect::<Vec<_>>(), [2..6, 6..10, 10..12]);
+        assert_eq!(buckets.of(5), [0, 1, 2]);
+        assert!(buckets.of(0).is_empty());
+    }
+}
