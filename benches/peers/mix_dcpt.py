@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import scipy
-from mix_common import cargo_binary, machine, ours, write
+from common import cargo_binary, machine, ours, write
 from scipy.optimize import minimize
 
 NAMES = ["E", "A", "alpha", "B", "eta", "beta", "C", "epsilon", "gamma"]
@@ -25,7 +25,7 @@ TRUTH = np.array([1.2, 0.6, 0.6, 0.9, 0.6, 0.5, 0.3, 0.1, 1.0])
 STARTS, DELTA, NOISE = 40, 1e-3, 0.002
 
 root = Path(__file__).resolve().parents[2]
-binary = sys.argv[1] if len(sys.argv) > 1 else cargo_binary(root, "mix_bench")
+binary = sys.argv[1] if len(sys.argv) > 1 else cargo_binary(root, "gristmill-mix", "mix_bench")
 shares = [0.0, 0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1.0]
 n, r, d = (a.ravel() for a in np.meshgrid([0.5, 1.8, 4.0], shares, np.arange(1.0, 21.0), indexing="ij"))
 

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import lightgbm
 import numpy as np
-from mix_common import cargo_binary, machine, median, ours, write
+from common import cargo_binary, machine, median, ours, write
 from scipy.stats import spearmanr
 
 root = Path(__file__).resolve().parents[2]
 folder = Path(sys.argv[1]) if len(sys.argv) > 1 else root / "../shared/data/regmix"
-binary = sys.argv[2] if len(sys.argv) > 2 else cargo_binary(root, "mix_bench")
+binary = sys.argv[2] if len(sys.argv) > 2 else cargo_binary(root, "gristmill-mix", "mix_bench")
 
 
 def read(name):

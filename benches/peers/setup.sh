@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the peers that tests and benches compare with, under a folder of their own:
-#   bin/   lmplz, query, build_binary     built from the source package of kenlm
+#   bin/   lmplz, query, build_binary, kenlm_benchmark     built from the source package of kenlm
 #   venv/  Python with the kenlm module   (with --all also data-selection, for the DSIR benches)
 #
 #   benches/peers/setup.sh [--all] [FOLDER]        default folder: target/peers
@@ -40,14 +40,14 @@ if [ $all = yes ]; then
   "$pip" install -q data-selection
 fi
 
-if [ ! -x "$dest/bin/lmplz" ]; then
+if [ ! -x "$dest/bin/kenlm_benchmark" ]; then
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
   "$pip" download -q --no-deps --no-build-isolation --no-binary kenlm -d "$work" "kenlm==$kenlm"
   tar -xzf "$work/kenlm-$kenlm.tar.gz" -C "$work"
   cmake -S "$work/kenlm-$kenlm" -B "$work/build" -DCMAKE_BUILD_TYPE=Release >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
-  cmake --build "$work/build" -j "$(nproc)" --target lmplz query build_binary >"$work/log" 2>&1 || { tail -40 "$work/log" >&2; exit 1; }
-  for tool in lmplz query build_binary; do
+  cmake --build "$work/build" -j "$(nproc)" --target lmplz query build_binary kenlm_benchmark >"$work/log" 2>&1 || { tail -40 "$work/log" >&2; exit 1; }
+  for tool in lmplz query build_binary kenlm_benchmark; do
     install -m 755 "$(find "$work/build" -name "$tool" -type f -perm -u+x | head -1)" "$dest/bin/$tool"
   done
 fi

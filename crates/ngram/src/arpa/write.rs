@@ -12,7 +12,7 @@ use crate::tables::Tables;
 /// complete and synced.
 ///
 /// # Errors
-/// Those of [`write`] and of the file system.
+/// Those of [`write()`] and of the file system.
 pub fn save(tables: &Tables, path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
     let shown = path.display().to_string();

@@ -16,7 +16,7 @@ use crate::vocab::{EOS, WordId};
 /// SHA-256 of the file in lower-case hexadecimal.
 ///
 /// # Errors
-/// Those of [`write`] and of the file system.
+/// Those of [`write()`] and of the file system.
 pub fn save(tables: &Tables, meta: &ModelMeta, path: impl AsRef<Path>) -> Result<String> {
     let path = path.as_ref();
     let shown = path.display().to_string();

@@ -17,8 +17,8 @@
 //! | 88 | magic, padded to 56; f32 0, 1, −0.5; u32 1, 2³²−1, padding; u64 1 |
 //! | 20 | u8 order, padding, f32 multiplier of probing tables, u32 kind, u8 has words, padding, u32 version of the search structure |
 //! | 8 each | u64 count of n-grams of each order |
-//! | | vocabulary: [`probing`] or [`trie`] |
-//! | | n-grams: [`probing`] or [`trie`] |
+//! | | vocabulary: see `probing.rs` and `trie.rs` |
+//! | | n-grams: see `probing.rs` and `trie.rs` |
 //! | | the words in order of id, from `<unk>` on, each ended by a NUL |
 
 mod header;

@@ -1,4 +1,4 @@
-"""What the mix_*.py comparisons share."""
+"""What the comparisons share."""
 import datetime
 import json
 import os
@@ -8,12 +8,12 @@ import time
 from pathlib import Path
 
 
-def cargo_binary(root, name):
+def cargo_binary(root, package, name):
     """Where cargo put an example of the release profile; the newest, where several targets have one."""
     target = Path(os.environ.get("CARGO_TARGET_DIR", root / "target"))
     found = [*target.glob(f"release/examples/{name}"), *target.glob(f"*/release/examples/{name}")]
     if not found:
-        raise SystemExit(f"build it first: cargo build --release -p gristmill-mix --example {name}")
+        raise SystemExit(f"build it first: cargo build --release -p {package} --example {name}")
     return max(found, key=lambda path: path.stat().st_mtime)
 
 
