@@ -104,7 +104,6 @@ fn every_order_pruning_padding_and_fallback() {
         let text = lines(n);
         let estimate = estimate(&text, options).unwrap();
         let args = [args, &["--discount_fallback", "0.5", "1", "1.5"]].concat();
-        eprintln!("{n} lines, {args:?}");
         assert_equal(&estimate, &arpa(&lmplz, &text, &args));
     }
 }
@@ -125,5 +124,17 @@ fn every_short_prefix_of_a_text() {
         let options = Options { order: 3, discount_fallback: Some(FALLBACK_DISCOUNTS), ..Options::default() };
         let estimate = estimate(&text, options).unwrap();
         assert_equal(&estimate, &arpa(&lmplz, &text, &["-o", "3", "--discount_fallback", "0.5", "1", "1.5"]));
+    }
+}
+
+#[test]
+fn the_last_new_word_is_tallied_as_lmplz_does() {
+    // The n-grams that end in the word with the highest id are the last of all; here they occur three times
+    // but after one word only. See `closing_rows`.
+    let Some(lmplz) = lmplz() else { return };
+    let text = format!("{}{}", moby_dick(), "and of the narwhale\n".repeat(3));
+    for order in 2..=5 {
+        let estimate = estimate(&text, Options { order, ..Options::default() }).unwrap();
+        assert_equal(&estimate, &arpa(&lmplz, &text, &["-o", &order.to_string()]));
     }
 }
