@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gristmill_core::Control;
 use gristmill_ngram::estimate::{Estimate, Estimator, FALLBACK_DISCOUNTS, Options};
+use gristmill_ngram::model::{Model, ModelMeta};
 use gristmill_ngram::vocab::{BOS, EOS, UNK, Vocab, WordId};
 use proptest::prelude::*;
 
@@ -183,6 +184,24 @@ proptest! {
             let words = (0..estimate.tables.vocab.len() as WordId).filter(|word| *word != BOS);
             let sum: f64 = words.map(|word| query(&estimate, &context, word)).sum();
             prop_assert!((sum - 1.0).abs() < 1e-5, "after {context:?}: {sum}");
+        }
+    }
+
+    #[test]
+    fn a_model_made_of_it_scores_as_backing_off_says(sentences in sentences(), order in 1usize..=5) {
+        let options = Options { order, discount_fallback: Some(FALLBACK_DISCOUNTS), ..Options::default() };
+        let estimate = fit(&sentences, options);
+        let model = Model::from_tables(estimate.tables.clone(), ModelMeta::default()).unwrap();
+        let mut scores = Vec::new();
+        for sentence in &sentences {
+            model.score(sentence, true, true, &mut scores);
+            let text = [&[BOS], &sentence[..], &[EOS]].concat();
+            prop_assert_eq!(scores.len(), text.len() - 1);
+            for (end, score) in (1..).zip(&scores) {
+                let context = &text[(end + 1usize).saturating_sub(order)..end];
+                let expected = query(&estimate, context, text[end]).log10();
+                prop_assert!((f64::from(*score) - expected).abs() < 1e-4, "{:?} {} {}", &text[..=end], score, expected);
+            }
         }
     }
 }
