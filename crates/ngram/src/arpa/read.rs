@@ -1,4 +1,3 @@
-use std::cmp::Ordering;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
@@ -176,7 +175,7 @@ fn section(
         }
         entry(lines, n, n < highest, vocab, &mut table)?;
     }
-    sort(n, &mut table).map_err(|duplicate| {
+    sort(n, &mut table, vocab).map_err(|duplicate| {
         let words: Vec<_> = duplicate.iter().map(|id| vocab.word(*id)).collect();
         let message = format!("{header} the n-gram {:?} comes twice", words.join(" "));
         Error::new(Code::InvalidModel, message).at_row(first_row)
@@ -229,27 +228,67 @@ fn word_id(word: &str, n: usize, vocab: &mut Vocab, lines: &Lines<impl BufRead>)
 }
 
 /// Brings rows into ascending order; `Err` with an n-gram that is there twice.
-fn sort(n: usize, table: &mut OrderTable) -> Result<(), Vec<WordId>> {
-    let words = &table.words;
-    let row = |i: usize| &words[i * n..][..n];
-    let compare = |a: &usize, b: &usize| row(*a).cmp(row(*b));
-    let mut permutation: Vec<usize> = (0..table.prob.len()).collect();
-    let ascending = permutation.is_sorted_by(|a, b| compare(a, b) != Ordering::Greater);
-    if !ascending {
-        permutation.par_sort_unstable_by(compare);
-    }
-    if let Some(pair) = permutation.windows(2).find(|pair| compare(&pair[0], &pair[1]) == Ordering::Equal) {
-        return Err(row(pair[0]).to_vec());
-    }
-    if !ascending {
+fn sort(n: usize, table: &mut OrderTable, vocab: &Vocab) -> Result<(), Vec<WordId>> {
+    if let Some(order) = ascending(n, &table.words, vocab) {
+        let gather = |column: &[f32]| order.iter().filter_map(|row| column.get(*row).copied()).collect();
         *table = OrderTable {
-            words: permutation.iter().flat_map(|i| row(*i)).copied().collect(),
-            prob: permutation.iter().map(|i| table.prob[*i]).collect(),
-            backoff: match table.backoff.is_empty() {
-                true => Vec::new(),
-                false => permutation.iter().map(|i| table.backoff[*i]).collect(),
-            },
+            words: order.iter().flat_map(|row| &table.words[row * n..][..n]).copied().collect(),
+            prob: gather(&table.prob),
+            backoff: gather(&table.backoff),
         };
     }
-    Ok(())
+    let rows = table.words.chunks_exact(n);
+    match rows.clone().zip(rows.skip(1)).find(|(a, b)| a == b) {
+        Some((duplicate, _)) => Err(duplicate.to_vec()),
+        None => Ok(()),
+    }
+}
+
+/// The rows in ascending order; `None` when they are in it.
+fn ascending(n: usize, words: &[WordId], vocab: &Vocab) -> Option<Vec<usize>> {
+    let rows = words.chunks_exact(n);
+    if rows.clone().is_sorted() {
+        return None;
+    }
+    let word_bits = u32::BITS - (vocab.len() as u32).leading_zeros();
+    let row_bits = usize::BITS - rows.len().leading_zeros();
+    if n as u32 * word_bits + row_bits > u128::BITS {
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.par_sort_unstable_by_key(|row| &words[row * n..][..n]);
+        return Some(order);
+    }
+    // A row with its number packed into one integer sorts several times as fast as a row behind its number.
+    let pack = |(row, words): (usize, &[WordId])| {
+        let key = words.iter().fold(0, |key, word| (key << word_bits) | u128::from(*word));
+        (key << row_bits) | row as u128
+    };
+    let mut keys: Vec<u128> = rows.enumerate().map(pack).collect();
+    keys.par_sort_unstable();
+    let row = |key: u128| (key & ((1 << row_bits) - 1)) as usize;
+    Some(keys.into_iter().map(row).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows too wide to pack are sorted in another way, to the same order.
+    #[test]
+    fn wide_rows_are_sorted_like_narrow_ones() {
+        let mut vocab = Vocab::new();
+        (0..20_000).for_each(|i| assert!(vocab.intern(&i.to_string()) > 2));
+        let mut random = 1u64;
+        let mut word = || {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            ((random >> 33) % 20_000) as WordId
+        };
+        for n in [1, 2, 8, 9] {
+            let words: Vec<_> = (0..500 * n).map(|_| word()).collect();
+            let mut expected: Vec<_> = words.chunks_exact(n).collect();
+            expected.sort();
+            let order = ascending(n, &words, &vocab).unwrap();
+            assert!(order.iter().map(|row| &words[row * n..][..n]).eq(expected.iter().copied()));
+            assert!(ascending(n, &expected.concat(), &vocab).is_none());
+        }
+    }
 }
