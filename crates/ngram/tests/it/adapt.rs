@@ -10,7 +10,7 @@ use gristmill_ngram::normalize::Normalizer;
 fn document(topic: &str, number: u64) -> String {
     let word = |i: u64| {
         let random = hash64(number, format!("{topic}{i}").as_bytes());
-        let common = random % 3 == 0;
+        let common = random.is_multiple_of(3);
         let rank = 400u64.pow(2) / (1 + (random >> 8) % 400u64.pow(2)).isqrt().pow(2).max(400);
         format!("{}{rank}", if common { "the" } else { topic })
     };
