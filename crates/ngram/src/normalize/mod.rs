@@ -33,15 +33,18 @@
 
 mod ccnet;
 mod chars;
+mod sentencepiece;
 mod unicode_words;
 mod wordpunct;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gristmill_core::{Code, Error, Result};
+use gristmill_core::{Code, Error, Result, ResultExt};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use self::sentencepiece::SentencePiece;
 
 /// What a model records about the normaliser that its words came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +71,7 @@ impl std::fmt::Display for NormalizerSpec {
 #[derive(Default)]
 pub struct Scratch {
     text: String,
+    pieces: sentencepiece::Scratch,
 }
 
 /// A way to split text into words. Cheap to clone, shared between threads.
@@ -83,8 +87,13 @@ enum Kind {
     WordPunct,
     Whitespace,
     CcNet,
+    CcNetPieces(Arc<SentencePiece>),
+    Pieces(Arc<SentencePiece>),
     Tokenizers(Arc<tokenizers::Tokenizer>),
 }
+
+/// Stands before the path of a SentencePiece model.
+const CCNET_PLUS: &str = "ccnet/1+";
 
 /// The normalisers that need no file.
 const NAMED: [(&str, Kind); 4] = [
@@ -116,6 +125,10 @@ impl Normalizer {
     pub const WHITESPACE: &str = "whitespace/1";
     /// CCNet's normalisation.
     pub const CCNET: &str = "ccnet/1";
+    /// Pieces of a SentencePiece model.
+    pub const SENTENCEPIECE: &str = "sentencepiece/1";
+    /// CCNet's normalisation, then SentencePiece.
+    pub const CCNET_SENTENCEPIECE: &str = "ccnet/1+sentencepiece/1";
     /// Tokens of a `tokenizer.json`.
     pub const TOKENIZERS: &str = "tokenizers/1";
 
@@ -143,13 +156,17 @@ impl Normalizer {
     /// As [`named`](Self::named) and [`from_file`](Self::from_file); [`Code::InvalidArgument`] when it is
     /// neither a known name nor a file.
     pub fn resolve(name_or_path: &str) -> Result<Self> {
+        if let Some(path) = name_or_path.strip_prefix(CCNET_PLUS) {
+            return Self::from_file(path)?.behind_ccnet();
+        }
         match Self::named(name_or_path) {
             Err(_) if Path::new(name_or_path).exists() => Self::from_file(name_or_path),
             named_or_error => named_or_error,
         }
     }
 
-    /// The normaliser of a tokenizer file: Hugging Face's `tokenizer.json`.
+    /// The normaliser of a tokenizer file: Hugging Face's `tokenizer.json` or a SentencePiece `.model`. The
+    /// first byte tells which, the name does not matter.
     ///
     /// # Errors
     /// [`Code::InvalidModel`] when the file is damaged or of another kind; those of reading it.
@@ -157,15 +174,34 @@ impl Normalizer {
         let path = path.into();
         let shown = path.display().to_string();
         let bytes = std::fs::read(&path).map_err(|e| Error::io(shown.as_str(), "read the tokenizer", e))?;
-        let sha256: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
-        let spec = |name: &str| Arc::new(NormalizerSpec { name: name.to_owned(), sha256: Some(sha256) });
-        let mut tokenizer = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| {
-            Error::new(Code::InvalidModel, format!("not a tokenizer.json: {e}")).at_path(shown)
-        })?;
-        // A document is scored whole: cutting or padding it is not the tokenizer's business here.
-        tokenizer.with_padding(None);
-        tokenizer.with_truncation(None).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
-        Ok(Self { spec: spec(Self::TOKENIZERS), kind: Kind::Tokenizers(Arc::new(tokenizer)) })
+        Self::from_bytes(&bytes).at_path(shown)
+    }
+
+    /// [`from_file`](Self::from_file) of a file that is in memory.
+    ///
+    /// # Errors
+    /// [`Code::InvalidModel`] when it is damaged or of another kind.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let (name, kind) = if bytes.trim_ascii_start().starts_with(b"{") {
+            (Self::TOKENIZERS, Kind::Tokenizers(Arc::new(tokenizer(bytes)?)))
+        } else {
+            (Self::SENTENCEPIECE, Kind::Pieces(Arc::new(SentencePiece::parse(bytes)?)))
+        };
+        let sha256 = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
+        Ok(Self { spec: Arc::new(NormalizerSpec { name: name.to_owned(), sha256: Some(sha256) }), kind })
+    }
+
+    /// Puts CCNet's normalisation before the pieces of a SentencePiece model.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArgument`] when this is no SentencePiece model.
+    pub fn behind_ccnet(self) -> Result<Self> {
+        let Kind::Pieces(pieces) = self.kind else {
+            let message = format!("{CCNET_PLUS} takes a SentencePiece model, not {}", self.spec);
+            return Err(Error::invalid_argument("normalizer", message));
+        };
+        let spec = NormalizerSpec { name: Self::CCNET_SENTENCEPIECE.to_owned(), ..(*self.spec).clone() };
+        Ok(Self { spec: Arc::new(spec), kind: Kind::CcNetPieces(pieces) })
     }
 
     /// The normaliser that a model names, from its own name or, where it needs one, from `file`.
@@ -180,7 +216,10 @@ impl Normalizer {
             Error::invalid_argument("normalizer", format!("the model needs the tokenizer file of {spec}"))
                 .hint("name the tokenizer file that the model was fitted with")
         })?;
-        let found = Self::resolve(file)?;
+        let mut found = Self::resolve(file)?;
+        if spec.name == Self::CCNET_SENTENCEPIECE && found.spec.name == Self::SENTENCEPIECE {
+            found = found.behind_ccnet()?;
+        }
         if *found.spec != *spec {
             let message = format!("the model was made with {spec}, not with {}", found.spec);
             return Err(Error::invalid_argument("normalizer", message).at_path(file));
@@ -205,11 +244,18 @@ impl Normalizer {
             Kind::WordPunct => wordpunct::for_each(text, &mut scratch.text, f),
             Kind::Whitespace => whitespace(text, f),
             Kind::CcNet => whitespace(ccnet::normalize(text, &mut scratch.text), f),
+            Kind::CcNetPieces(model) => {
+                let text = ccnet::normalize(text, &mut scratch.text);
+                model.for_each(text, &mut scratch.pieces, |piece| unless_marker(piece, &mut f));
+            }
+            Kind::Pieces(model) => {
+                model.for_each(text, &mut scratch.pieces, |piece| unless_marker(piece, &mut f));
+            }
             Kind::Tokenizers(tokenizer) => {
                 let encoding = tokenizer
                     .encode_fast(text, false)
                     .map_err(|e| Error::new(Code::InvalidModel, format!("the tokenizer failed: {e}")))?;
-                encoding.get_tokens().iter().filter(|t| !is_marker(t)).for_each(|t| f(t));
+                encoding.get_tokens().iter().for_each(|token| unless_marker(token, &mut f));
             }
         }
         Ok(())
@@ -230,6 +276,21 @@ impl Normalizer {
 /// them, or takes them for white space with `--skip_symbols`; so do we.)
 fn is_marker(word: &str) -> bool {
     matches!(word, "" | "<s>" | "</s>")
+}
+
+fn unless_marker(word: &str, f: &mut impl FnMut(&str)) {
+    if !is_marker(word) {
+        f(word);
+    }
+}
+
+fn tokenizer(json: &[u8]) -> Result<tokenizers::Tokenizer> {
+    let mut tokenizer = tokenizers::Tokenizer::from_bytes(json)
+        .map_err(|e| Error::new(Code::InvalidModel, format!("not a tokenizer.json: {e}")))?;
+    // A document is scored whole: cutting or padding it is not the tokenizer's business here.
+    tokenizer.with_padding(None);
+    tokenizer.with_truncation(None).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
+    Ok(tokenizer)
 }
 
 fn whitespace(text: &str, f: impl FnMut(&str)) {
