@@ -215,9 +215,9 @@ impl SentencePiece {
 #[inline]
 fn char_length(first: u8) -> usize {
     match first {
-        ..0x80 => 1,
-        ..0xE0 => 2,
-        ..0xF0 => 3,
+        0..0x80 => 1,
+        0x80..0xE0 => 2,
+        0xE0..0xF0 => 3,
         _ => 4,
     }
 }
