@@ -37,7 +37,7 @@ if ! "$dest/venv/bin/python" -c 'import kenlm' 2>/dev/null; then
   "$pip" install -q --no-build-isolation --no-binary kenlm "kenlm==$kenlm"
 fi
 if [ $all = yes ]; then
-  "$pip" install -q data-selection
+  "$pip" install -q data-selection==1.0.3 nltk==3.9.1
 fi
 
 if [ ! -x "$dest/bin/kenlm_benchmark" ]; then

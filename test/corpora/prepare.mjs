@@ -45,9 +45,12 @@ function main(argv) {
   }
   const { pool, targets, kinds } = prepare(root)
 
-  rmSync(out, { recursive: true, force: true })
-  mkdirSync(join(out, 'pool'), { recursive: true })
-  mkdirSync(join(out, 'target'))
+  // Without its manifest the directory is not complete, whatever happens next.
+  rmSync(manifestPath, { force: true })
+  for (const part of ['pool', 'target']) {
+    rmSync(join(out, part), { recursive: true, force: true })
+    mkdirSync(join(out, part), { recursive: true })
+  }
   const content = createHash('sha256')
   const write = (name, documents) => {
     const lines = documents.map((d) => `${JSON.stringify(d)}\n`).join('')

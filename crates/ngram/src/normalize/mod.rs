@@ -89,7 +89,7 @@ enum Kind {
     CcNet,
     CcNetPieces(Arc<SentencePiece>),
     Pieces(Arc<SentencePiece>),
-    Tokenizers(Arc<tokenizers::Tokenizer>),
+    Tokenizers(Arc<JsonTokenizer>),
 }
 
 /// Stands before the path of a SentencePiece model.
@@ -183,7 +183,7 @@ impl Normalizer {
     /// [`Code::InvalidModel`] when it is damaged or of another kind.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let (name, kind) = if bytes.trim_ascii_start().starts_with(b"{") {
-            (Self::TOKENIZERS, Kind::Tokenizers(Arc::new(tokenizer(bytes)?)))
+            (Self::TOKENIZERS, Kind::Tokenizers(Arc::new(JsonTokenizer::parse(bytes)?)))
         } else {
             (Self::SENTENCEPIECE, Kind::Pieces(Arc::new(SentencePiece::parse(bytes)?)))
         };
@@ -251,12 +251,7 @@ impl Normalizer {
             Kind::Pieces(model) => {
                 model.for_each(text, &mut scratch.pieces, |piece| unless_marker(piece, &mut f));
             }
-            Kind::Tokenizers(tokenizer) => {
-                let encoding = tokenizer
-                    .encode_fast(text, false)
-                    .map_err(|e| Error::new(Code::InvalidModel, format!("the tokenizer failed: {e}")))?;
-                encoding.get_tokens().iter().for_each(|token| unless_marker(token, &mut f));
-            }
+            Kind::Tokenizers(tokenizer) => tokenizer.for_each(text, |token| unless_marker(token, &mut f))?,
         }
         Ok(())
     }
@@ -284,13 +279,46 @@ fn unless_marker(word: &str, f: &mut impl FnMut(&str)) {
     }
 }
 
-fn tokenizer(json: &[u8]) -> Result<tokenizers::Tokenizer> {
-    let mut tokenizer = tokenizers::Tokenizer::from_bytes(json)
-        .map_err(|e| Error::new(Code::InvalidModel, format!("not a tokenizer.json: {e}")))?;
-    // A document is scored whole: cutting or padding it is not the tokenizer's business here.
-    tokenizer.with_padding(None);
-    tokenizer.with_truncation(None).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
-    Ok(tokenizer)
+/// A `tokenizer.json` with its tokens by id: the fast way to encode gives ids and no text.
+struct JsonTokenizer {
+    tokenizer: tokenizers::Tokenizer,
+    tokens: Vec<String>,
+}
+
+impl JsonTokenizer {
+    fn parse(json: &[u8]) -> Result<Self> {
+        let mut tokenizer = tokenizers::Tokenizer::from_bytes(json)
+            .map_err(|e| Error::new(Code::InvalidModel, format!("not a tokenizer.json: {e}")))?;
+        // A document is scored whole: cutting or padding it is not the tokenizer's business here.
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
+        let mut tokens = Vec::new();
+        for (token, id) in tokenizer.get_vocab(true) {
+            let at = id as usize;
+            // Ids count tokens; one far beyond the size of the file would only cost memory.
+            if at >= json.len() {
+                return Err(Error::new(
+                    Code::InvalidModel,
+                    format!("the id {id} of {token:?} is out of range"),
+                ));
+            }
+            if at >= tokens.len() {
+                tokens.resize(at + 1, String::new());
+            }
+            tokens[at] = token;
+        }
+        Ok(Self { tokenizer, tokens })
+    }
+
+    fn for_each(&self, text: &str, f: impl FnMut(&str)) -> Result<()> {
+        let encoding = self
+            .tokenizer
+            .encode_fast(text, false)
+            .map_err(|e| Error::new(Code::InvalidModel, format!("the tokenizer failed: {e}")))?;
+        let token = |id: &u32| self.tokens.get(*id as usize).map_or("", String::as_str);
+        encoding.get_ids().iter().map(token).for_each(f);
+        Ok(())
+    }
 }
 
 fn whitespace(text: &str, f: impl FnMut(&str)) {

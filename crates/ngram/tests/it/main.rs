@@ -6,5 +6,5 @@ mod hashed;
 mod peers;
 mod precision;
 mod query;
-mod sentencepiece;
 mod text;
+mod tokenizers;

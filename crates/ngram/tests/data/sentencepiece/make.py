@@ -1,4 +1,4 @@
-"""Small SentencePiece models and the pieces that the original cuts with them, for tests/it/sentencepiece.rs.
+"""Small SentencePiece models and the pieces that the original cuts with them, for tests/it/tokenizers.rs.
 
     pip install sentencepiece==0.2.3
     python crates/ngram/tests/data/sentencepiece/make.py

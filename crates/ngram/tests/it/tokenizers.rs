@@ -1,5 +1,5 @@
-//! SentencePiece models against the original (`tests/data/sentencepiece/make.py` made the fixture), and
-//! against damage.
+//! Tokenizer files: SentencePiece models against the original (`tests/data/sentencepiece/make.py` made the
+//! fixture) and against damage, and `tokenizer.json`.
 
 use std::collections::BTreeMap;
 
@@ -86,4 +86,36 @@ fn other_files_are_refused() {
     }
     assert_eq!(Normalizer::from_file("/nowhere/at.model").unwrap_err().code(), Code::NotFound);
     assert_eq!(Normalizer::resolve("unicode-words/9").unwrap_err().code(), Code::InvalidArgument);
+}
+
+/// A `tokenizer.json` that knows four words; it would cut text to two tokens and pad it to six.
+fn tokenizer_json(unknown: &str) -> String {
+    format!(
+        r#"{{"version": "1.0",
+            "truncation": {{"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0}},
+            "padding": {{"strategy": {{"Fixed": 6}}, "direction": "Right", "pad_to_multiple_of": null,
+                         "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]"}},
+            "added_tokens": [{{"id": 4, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false,
+                              "normalized": false, "special": true}}],
+            "normalizer": {{"type": "Lowercase"}}, "pre_tokenizer": {{"type": "Whitespace"}},
+            "post_processor": null, "decoder": null,
+            "model": {{"type": "WordLevel", "vocab": {{"[PAD]": 0, "[UNK]": 1, "mill": 2, "wheel": 3}},
+                      "unk_token": "{unknown}"}}}}"#
+    )
+}
+
+#[test]
+fn tokenizer_json_is_used_whole_and_without_its_markers() {
+    let normalizer = Normalizer::from_bytes(tokenizer_json("[UNK]").as_bytes()).unwrap();
+    assert_eq!(normalizer.spec().name, "tokenizers/1");
+    assert_eq!(normalizer.spec().sha256.as_ref().map(String::len), Some(64));
+    let tokens = normalizer.tokens("<s>Mill wheel, MILL").unwrap();
+    assert_eq!(tokens, ["mill", "wheel", "[UNK]", "mill"]);
+}
+
+#[test]
+fn a_tokenizer_that_refuses_text_is_a_typed_error() {
+    let normalizer = Normalizer::from_bytes(tokenizer_json("[NONE]").as_bytes()).unwrap();
+    assert_eq!(normalizer.tokens("mill").unwrap(), ["mill"]);
+    assert_eq!(normalizer.tokens("stone").unwrap_err().code(), Code::InvalidModel);
 }
