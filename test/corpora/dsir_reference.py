@@ -69,4 +69,4 @@ def main(directory):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[2] / "target/corpora"))
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent / "build"))

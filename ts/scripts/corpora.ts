@@ -10,8 +10,8 @@ export const corpora = join(root, 'target/corpora');
 
 /** Its manifest. */
 export interface Manifest {
-  /** A hash of all of its text. */
-  content: string;
+  /** The hash of the scripts that made it. */
+  recipe: string;
   /** Documents in the pool. */
   documents: number;
   /** Words in the pool. */

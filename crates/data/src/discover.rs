@@ -14,7 +14,7 @@ use object_store::ObjectMeta;
 use crate::fault;
 use crate::format::{self, Compression, Format, NameHint};
 use crate::place::{Input, Place, Remote, slash_path};
-use crate::source::{Shard, Source};
+use crate::source::{OnError, Shard, Source};
 
 /// A file that matched, before it was looked into.
 struct Found {
@@ -48,7 +48,13 @@ pub(crate) fn discover(source: &Source, control: &Control) -> Result<Vec<Shard>>
     let mut shards = Vec::with_capacity(found.len());
     for f in found {
         control.check()?;
-        shards.push(inspect(f, source)?);
+        shards.push(match inspect(&f, source) {
+            // It is put aside when it is read.
+            Err(e) if source.on_error == OnError::Quarantine && e.code() != Code::Aborted => {
+                unreadable(&f, source)
+            }
+            other => other?,
+        });
     }
     name_apart(&mut shards);
     for (i, shard) in shards.iter_mut().enumerate() {
@@ -117,7 +123,13 @@ fn expand_local(
         out.push(found(path, name));
         return Ok(());
     }
-    let mut walk = Walk { base: &path, matcher: matcher.as_ref(), found: Vec::new(), links: HashSet::new() };
+    let mut walk = Walk {
+        base: &path,
+        matcher: matcher.as_ref(),
+        hidden: HiddenRule::of(matcher.as_ref()),
+        found: Vec::new(),
+        links: HashSet::new(),
+    };
     walk.enter(&path, 0, control)?;
     let mut files = walk.found;
     if matcher.is_none() {
@@ -147,6 +159,7 @@ fn choose<T>(files: Vec<T>, format: Option<Format>, name: impl Fn(&T) -> &String
 struct Walk<'a> {
     base: &'a Path,
     matcher: Option<&'a GlobMatcher>,
+    hidden: HiddenRule,
     found: Vec<(PathBuf, String)>,
     links: HashSet<PathBuf>,
 }
@@ -158,21 +171,20 @@ impl Walk<'_> {
         for entry in fs::read_dir(dir).map_err(fail)? {
             let path = entry.map_err(fail)?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            // Hidden files and what tools keep beside data (`_SUCCESS`, our own `_gristmill`).
-            if self.matcher.is_none() && is_hidden(&name) {
+            if self.hidden.passes_over(&name) {
                 continue;
             }
-            // A link that leads nowhere is no file.
-            let Ok(meta) = fs::metadata(&path) else { continue };
+            // A link that leads nowhere is a file that cannot be read, not one that is not there.
+            let meta = fs::metadata(&path).or_else(|_| fs::symlink_metadata(&path)).map_err(fail)?;
             if meta.is_dir() {
                 let link = fs::symlink_metadata(&path).is_ok_and(|m| m.is_symlink());
                 let fresh = !link || fs::canonicalize(&path).is_ok_and(|real| self.links.insert(real));
                 // The result of a job that was written below its own pool is no part of the pool.
                 let result = self.matcher.is_none() && path.join(crate::job::PRIVATE_DIR).is_dir();
-                if fresh && !result && !name.starts_with(crate::job::PRIVATE_DIR) && depth < MAX_DEPTH {
+                if fresh && !result && depth < MAX_DEPTH {
                     self.enter(&path, depth + 1, control)?;
                 }
-            } else if meta.is_file() {
+            } else if meta.is_file() || meta.is_symlink() {
                 let relative = slash_path(path.strip_prefix(self.base).unwrap_or(&path));
                 if self.matcher.is_none_or(|m| m.is_match(&relative)) {
                     self.found.push((path, relative));
@@ -183,8 +195,31 @@ impl Walk<'_> {
     }
 }
 
-fn is_hidden(name: &str) -> bool {
-    name.starts_with('.') || name.starts_with('_')
+/// Which names are passed over: hidden files, and in a directory that is read as a whole also what tools
+/// keep beside data (`_SUCCESS`, our own `_gristmill`). A glob that asks for a dot gets it, as in a shell.
+#[derive(Debug, Clone, Copy)]
+enum HiddenRule {
+    Directory,
+    Glob,
+    DotGlob,
+}
+
+impl HiddenRule {
+    fn of(matcher: Option<&GlobMatcher>) -> Self {
+        match matcher.map(|m| m.glob().glob()) {
+            None => Self::Directory,
+            Some(pattern) if pattern.starts_with('.') || pattern.contains("/.") => Self::DotGlob,
+            Some(_) => Self::Glob,
+        }
+    }
+
+    fn passes_over(self, name: &str) -> bool {
+        match self {
+            Self::Directory => name.starts_with(['.', '_']),
+            Self::Glob => name.starts_with('.') || name == crate::job::PRIVATE_DIR,
+            Self::DotGlob => name == crate::job::PRIVATE_DIR,
+        }
+    }
 }
 
 fn expand_remote(
@@ -209,20 +244,23 @@ fn expand_remote(
     }
     let listing = remote.store().list(Some(remote.path())).try_collect::<Vec<_>>();
     let objects = remote.run(listing).map_err(|e| fault::store(input, "list", e))?;
+    let hidden = HiddenRule::of(matcher.as_ref());
     let mut files = Vec::new();
+    let mut results = HashSet::new();
     for meta in objects {
         let Some(parts) = meta.location.prefix_match(remote.path()) else { continue };
         let parts: Vec<_> = parts.map(|p| p.as_ref().to_string()).collect();
+        let private = parts.iter().position(|p| p == crate::job::PRIVATE_DIR);
+        // As in a local directory: the result of a job below its own pool is no part of the pool.
+        results.extend(private.filter(|at| *at > 0).map(|at| parts[..at].join("/") + "/"));
         let relative = parts.join("/");
-        let take = match &matcher {
-            Some(m) => m.is_match(&relative),
-            None => !relative.is_empty() && !parts.iter().any(|p| is_hidden(p)),
-        };
-        if take {
+        let matches = matcher.as_ref().map_or(!relative.is_empty(), |m| m.is_match(&relative));
+        if matches && !parts.iter().any(|p| hidden.passes_over(p)) {
             files.push((relative, meta));
         }
     }
     if matcher.is_none() {
+        files.retain(|(relative, _)| !results.iter().any(|r| relative.starts_with(r)));
         files = choose(files, format, |(relative, _)| relative);
     }
     for (relative, meta) in files {
@@ -234,7 +272,7 @@ fn expand_remote(
 
 const PRINTED: u64 = 64 << 10;
 
-fn inspect(found: Found, source: &Source) -> Result<Shard> {
+fn inspect(found: &Found, source: &Source) -> Result<Shard> {
     let url = found.place.display();
     let hint = NameHint::of(&found.relative);
     let (bytes, fingerprint, mut sniffed) = match &found.remote {
@@ -263,7 +301,22 @@ fn inspect(found: Found, source: &Source) -> Result<Shard> {
         Format::Parquet | Format::Arrow => Compression::None,
     };
     let name = hint.stem.to_string();
-    Ok(Shard { index: 0, url, name, format, compression, bytes, fingerprint, place: found.place })
+    Ok(Shard { index: 0, url, name, format, compression, bytes, fingerprint, place: found.place.clone() })
+}
+
+/// A file that cannot be looked into, as far as its name tells what it is.
+fn unreadable(found: &Found, source: &Source) -> Shard {
+    let hint = NameHint::of(&found.relative);
+    Shard {
+        index: 0,
+        url: found.place.display(),
+        name: hint.stem.to_string(),
+        format: source.format.or(hint.format).unwrap_or(Format::Text),
+        compression: hint.compression,
+        bytes: 0,
+        fingerprint: "unreadable".into(),
+        place: found.place.clone(),
+    }
 }
 
 fn print_local(place: &Place, input: &Input) -> Result<String> {

@@ -26,6 +26,8 @@ pub(crate) enum Place {
     Remote(Url),
 }
 
+const MEMORY: &str = "memory";
+
 impl Place {
     /// Reads an argument: anything with a scheme of two or more letters and `://` is a URL (one letter is
     /// a Windows drive); `file://` is a local path.
@@ -41,6 +43,12 @@ impl Place {
         if url.scheme() == "file" {
             let path = url.to_file_path().map_err(|()| bad("not a local file URL".into()))?;
             return Ok(Self::Local(path));
+        }
+        if url.scheme() != MEMORY {
+            object_store::ObjectStoreScheme::parse(&url).map_err(|e| {
+                bad(e.to_string())
+                    .hint("stores are reached by s3://, gs://, az://, abfss://, https:// and memory://")
+            })?;
         }
         Ok(Self::Remote(url))
     }
@@ -74,7 +82,7 @@ impl Remote {
             .enable_all()
             .build()
             .map_err(|e| Error::io(&shown, "start a runtime to reach", e))?;
-        let (store, path): (Arc<dyn ObjectStore>, _) = if url.scheme() == "memory" {
+        let (store, path): (Arc<dyn ObjectStore>, _) = if url.scheme() == MEMORY {
             let path =
                 ObjectPath::from_url_path(url.path()).map_err(|e| fault::store(&shown, "use", e.into()))?;
             (process_memory(url.host_str().unwrap_or_default()), path)

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use arrow_array::{RecordBatch, RecordBatchReader, StringArray};
+use arrow_array::{RecordBatch, StringArray};
 use arrow_schema::SchemaRef;
 use gristmill_core::{Code, Control, Error, Result};
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
 use crate::discover::discover;
 use crate::fault;
 use crate::format::{self, Compression, Format, NameHint, OutputFormat};
-use crate::formats::{arrow, parquet as parquet_in};
+use crate::formats::arrow;
+use crate::formats::parquet::Table;
 use crate::json_table::{Inference, JsonDecoder};
 use crate::place::{Input, Place};
 use crate::source::Source;
@@ -34,9 +35,17 @@ pub struct Tables {
 }
 
 enum Batches {
-    Parquet(Box<ParquetRecordBatchReader>),
+    Parquet(Box<ParquetBatches>),
     Arrow(arrow::Batches),
     Json(JsonBatches),
+}
+
+/// One row group after the other.
+struct ParquetBatches {
+    table: Table,
+    next: usize,
+    reader: Option<ParquetRecordBatchReader>,
+    batch_rows: usize,
 }
 
 struct JsonBatches {
@@ -73,8 +82,8 @@ fn open(path: &str) -> Result<Tables> {
     let (format, compression) = format::sniff(&input, NameHint::of(path))?;
     let (schema, batches) = match format {
         Some(Format::Parquet) => {
-            let reader = open_parquet(&input)?;
-            (reader.schema(), Batches::Parquet(Box::new(reader)))
+            let table = ParquetBatches::open(input)?;
+            (table.table.schema().clone(), Batches::Parquet(Box::new(table)))
         }
         Some(Format::Arrow) => {
             let (schema, batches) = arrow::open(&input, None)?;
@@ -86,19 +95,34 @@ fn open(path: &str) -> Result<Tables> {
     Ok(Tables { path: path.into(), schema, batches, failed: false })
 }
 
-fn open_parquet(input: &Input) -> Result<ParquetRecordBatchReader> {
-    let meta = parquet_in::load_metadata(input, false)?;
-    let groups = meta.metadata().row_groups();
-    let (rows, bytes) = groups.iter().fold((0, 0), |(r, b), g| (r + g.num_rows(), b + g.total_byte_size()));
-    // Wide rows, such as documents, come in smaller batches.
-    let average = (bytes.max(0) / rows.max(1)).max(1) as usize;
-    let batch_rows = (BATCH_BYTES / average).clamp(1, BATCH_ROWS);
-    fault::guard("Parquet", || {
-        ParquetRecordBatchReaderBuilder::new_with_metadata(input.clone(), meta)
-            .with_batch_size(batch_rows)
-            .build()
-            .map_err(fault::parquet)
-    })
+impl ParquetBatches {
+    fn open(input: Input) -> Result<Self> {
+        let table = Table::open(input, false)?;
+        let groups = (0..table.groups()).map(|g| table.group(g));
+        let (rows, bytes) = groups.fold((0i64, 0i64), |(rows, bytes), g| {
+            (rows.saturating_add(g.num_rows()), bytes.saturating_add(g.total_byte_size()))
+        });
+        // Wide rows, such as documents, come in smaller batches.
+        let average = (bytes.max(0) / rows.max(1)).max(1) as usize;
+        let batch_rows = (BATCH_BYTES / average).clamp(1, BATCH_ROWS);
+        Ok(Self { table, next: 0, reader: None, batch_rows })
+    }
+
+    fn next(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            if let Some(reader) = &mut self.reader {
+                let batch = reader.next().transpose().map_err(fault::arrow_of_parquet);
+                if let Some(batch) = batch.map_err(|e| e.at_row_group(self.next as u64 - 1))? {
+                    return Ok(Some(batch));
+                }
+            }
+            if self.next == self.table.groups() {
+                return Ok(None);
+            }
+            self.reader = Some(self.table.read_group(self.next, self.batch_rows)?);
+            self.next += 1;
+        }
+    }
 }
 
 fn open_json(input: &Input, compression: Compression) -> Result<(SchemaRef, Batches)> {
@@ -168,9 +192,7 @@ impl Iterator for Tables {
             return None;
         }
         let batch = match &mut self.batches {
-            Batches::Parquet(reader) => {
-                fault::guard("Parquet", || reader.next().transpose().map_err(fault::arrow_of_parquet))
-            }
+            Batches::Parquet(table) => fault::guard("Parquet", || table.next()),
             Batches::Arrow(batches) => {
                 fault::guard("Arrow", || batches.next().transpose().map_err(fault::arrow))
             }

@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use gristmill_core::{Code, Error, Result};
+use sha2::{Digest, Sha256};
 
-use super::file::{Rest, Temp, TempPath};
+use super::file::{Rest, Temp, TempPath, hex};
 use super::{COMMITS_DIR, Commit, Finished, JobFile, Output, PRIVATE_DIR, WorkerShare, check_name};
 use crate::place::slash_path;
 
@@ -117,7 +118,7 @@ impl Local {
         let mut ready = Vec::new();
         for file in files {
             let target = self.path(&file.output().name);
-            self.check_target(&target, &file.output().name, owned)?;
+            self.check_target(&target, file.output(), owned)?;
             make_parents(&target, &self.dir)?;
             match file.rest {
                 Rest::Local(temp) => ready.push((temp, target)),
@@ -135,15 +136,21 @@ impl Local {
     }
 
     /// A file that is there already is replaced only if this job wrote it: a commit record whose outputs
-    /// do not stand any more names it, or the temporary record of a commit that was cut short.
-    fn check_target(&self, target: &Path, name: &str, owned: &[Output]) -> Result<()> {
-        if fs::symlink_metadata(target).is_err() || owned.iter().any(|o| o.name == name) {
+    /// do not stand any more names it, or the temporary record of a commit that was cut short, or it is
+    /// what would be written anyway.
+    fn check_target(&self, target: &Path, output: &Output, owned: &[Output]) -> Result<()> {
+        let name = &output.name;
+        let Ok(meta) = fs::symlink_metadata(target) else { return Ok(()) };
+        if owned.iter().any(|o| o.name == *name) {
+            return Ok(());
+        }
+        if meta.is_file() && meta.len() == output.bytes && hash_file(target)? == output.sha256 {
             return Ok(());
         }
         let ours = self
             .temporaries()?
             .into_iter()
-            .any(|t| t.record().is_some_and(|commit| commit.outputs.iter().any(|o| o.name == name)));
+            .any(|t| t.record().is_some_and(|commit| commit.outputs.iter().any(|o| o.name == *name)));
         if ours {
             return Ok(());
         }
@@ -301,6 +308,13 @@ fn host() -> &'static str {
             name.trim().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
         if safe.is_empty() { "host".into() } else { safe }
     })
+}
+
+fn hash_file(path: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    let mut file = File::open(path).map_err(|e| fail(path, "open", e))?;
+    io::copy(&mut file, &mut hash).map_err(|e| fail(path, "read", e))?;
+    Ok(hex(&hash.finalize()))
 }
 
 fn fail(path: &Path, action: &str, e: io::Error) -> Error {

@@ -194,10 +194,10 @@ impl Job {
         let outputs = files.iter().map(|f| f.output().clone()).collect();
         let commit = Commit { step: step.into(), shard, outputs, state };
         let there = self.record_of(step, shard)?;
-        if let Some(there) = there.as_ref() {
-            if self.outputs_stand(there)? {
-                return self.settle(there, commit);
-            }
+        if let Some(there) = there.as_ref()
+            && self.outputs_stand(there)?
+        {
+            return self.settle(there, commit);
         }
         let name = record_name(step, shard);
         let text = to_json(&commit)?;

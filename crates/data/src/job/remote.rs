@@ -168,11 +168,11 @@ impl Upload {
         if !self.part.is_empty() {
             self.send_part()?;
         }
-        if let Some(mut upload) = self.upload.take() {
-            if let Err(e) = self.remote.run(upload.complete()) {
-                let _ = self.remote.run(upload.abort());
-                return Err(fail(&self.shown, e));
-            }
+        if let Some(mut upload) = self.upload.take()
+            && let Err(e) = self.remote.run(upload.complete())
+        {
+            let _ = self.remote.run(upload.abort());
+            return Err(fail(&self.shown, e));
         }
         Ok(())
     }

@@ -31,7 +31,7 @@ pub struct ShardWriter<W: Write + Send> {
 }
 
 enum Kind<W: Write + Send> {
-    Jsonl(JsonlWriter<W>),
+    Jsonl(Box<JsonlWriter<W>>),
     /// A table before its first batch, which decides whether it has a schema already.
     Undecided(W, OutputFormat),
     Table(TableWriter<W>),
@@ -44,7 +44,9 @@ impl<W: Write + Send> ShardWriter<W> {
     /// Starts a file of this format in `dest`; `path` names it in errors.
     pub fn create(dest: W, path: &str, format: OutputFormat) -> Result<Self> {
         let kind = match format {
-            OutputFormat::Jsonl(compression) => Kind::Jsonl(JsonlWriter::new(dest, compression, path)?),
+            OutputFormat::Jsonl(compression) => {
+                Kind::Jsonl(Box::new(JsonlWriter::new(dest, compression, path)?))
+            }
             OutputFormat::Parquet | OutputFormat::Arrow => Kind::Undecided(dest, format),
         };
         Ok(Self { path: path.into(), kind, expected: None, rows: 0 })

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 
 use gristmill_core::Control;
 use gristmill_ngram::adapt::{Adapter, Options, PairScratch};
@@ -42,18 +41,12 @@ struct Corpora {
     reference: Reference,
 }
 
-/// [`make`], once for all tests.
-fn corpora() -> Option<&'static Corpora> {
-    static CORPORA: OnceLock<Option<Corpora>> = OnceLock::new();
-    CORPORA.get_or_init(make).as_ref()
-}
-
 /// The labelled pool, made by `test/corpora/prepare.mjs` from packages that `npm ci` installs. `None`, with
 /// the reason on stderr, where they are not installed.
 ///
 /// # Panics
 /// When they are not, and `$GRISTMILL_REQUIRE`, a list separated by commas, has `corpora` in it.
-fn make() -> Option<Corpora> {
+fn corpora() -> Option<Corpora> {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test/corpora");
     let made = Command::new("node").arg(scripts.join("prepare.mjs")).output();
     let reason = match &made {

@@ -2,7 +2,12 @@
 //!
 //! The row filter runs first, over its own columns, and decides which rows of the other columns are
 //! decoded at all. The decoder is known to panic on some damaged files: every call of it is guarded, and
-//! a decoder that panicked is dropped. Damage costs the rest of its row group; the next is tried.
+//! a decoder that panicked is dropped. Where it would ask for impossible amounts of memory instead, the
+//! numbers are checked before it sees them (the modules below). Damage costs the rest of its row group;
+//! the next is tried.
+
+mod pages;
+mod thrift;
 
 use std::io::BufReader;
 use std::sync::Arc;
@@ -14,14 +19,14 @@ use arrow_schema::SchemaRef;
 use arrow_select::filter::filter_record_batch;
 use bytes::Bytes;
 use gristmill_core::{Code, Error, Result};
-use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-    RowSelection,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowGroups, RowSelection,
 };
+use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
 use parquet::basic::Type as PhysicalType;
+use parquet::column::page::PageIterator;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, RowGroupMetaData};
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::schema::types::{SchemaDescriptor, Type};
 
@@ -59,14 +64,14 @@ const FILTER_ROWS: usize = 1024;
 pub(crate) fn read(out: &mut Out) -> Result<()> {
     let input = super::open(out)?;
     let selective = out.task.options.rows.is_some() || out.task.filter.is_some();
-    let meta = load_metadata(&input, selective)?;
-    let roles = table::roles(out, meta.schema())?;
-    out.set_schema(meta.schema().clone());
-    let mut file = File { input, meta, roles };
+    let table = Table::open(input, selective)?;
+    let roles = table::roles(out, table.meta.schema())?;
+    out.set_schema(table.meta.schema().clone());
+    let mut file = File { table, roles };
     let mut first = 0;
-    for group in 0..file.meta.metadata().num_row_groups() {
+    for group in 0..file.table.groups() {
         out.check()?;
-        let count = file.check_group(group)?;
+        let count = file.table.check_group(group)?;
         let wanted = match &out.task.options.rows {
             None => None,
             Some(rows) => {
@@ -85,34 +90,108 @@ pub(crate) fn read(out: &mut Out) -> Result<()> {
 }
 
 /// The metadata of a file; with its page index when rows will be skipped and the index is sound.
-pub(crate) fn load_metadata(input: &Input, page_index: bool) -> Result<ArrowReaderMetadata> {
+fn load_metadata(input: &Input, page_index: bool) -> Result<ArrowReaderMetadata> {
+    check_footer(input)?;
     let load = |policy| {
         fault::guard(WHAT, || {
-            let options = ArrowReaderOptions::new().with_page_index_policy(policy);
+            let options = ArrowReaderOptions::new()
+                .with_column_index_policy(PageIndexPolicy::Skip)
+                .with_offset_index_policy(policy);
             ArrowReaderMetadata::load(input, options).map_err(fault::parquet)
         })
     };
-    if page_index {
-        if let Ok(meta) = load(PageIndexPolicy::Optional) {
-            return Ok(meta);
-        }
+    let meta = load(PageIndexPolicy::Skip)?;
+    if page_index && offset_indexes_are_sound(input, &meta) {
+        // An index only saves work: without it the same rows are read.
+        return load(PageIndexPolicy::Optional).or(Ok(meta));
     }
-    load(PageIndexPolicy::Skip)
+    Ok(meta)
 }
 
-struct File {
+/// Checks that the footer is there and that nothing in it claims to be longer than it is.
+fn check_footer(input: &Input) -> Result<()> {
+    let damaged = |what: &str| Error::new(Code::CorruptData, format!("Parquet data is damaged: {what}"));
+    let truncated = || damaged("the end is missing; the file is truncated or no Parquet file");
+    let read = |at, n| input.bytes_at(at, n).map_err(|e| fault::decompress(WHAT, e));
+    let tail_at = input.len().checked_sub(8).ok_or_else(truncated)?;
+    let tail = read(tail_at, 8)?;
+    if &tail[4..] != b"PAR1" {
+        return match &tail[4..] {
+            b"PARE" => Err(Error::new(Code::Unsupported, "encrypted Parquet files are not read")),
+            _ => Err(truncated()),
+        };
+    }
+    let length = u64::from(u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]));
+    let at = tail_at.checked_sub(length).ok_or_else(|| damaged("a footer longer than the file"))?;
+    let footer = read(at, length as usize)?;
+    thrift::walk(&footer, length).map(drop).map_err(|_| damaged("the footer"))
+}
+
+fn offset_indexes_are_sound(input: &Input, meta: &ArrowReaderMetadata) -> bool {
+    let columns = meta.metadata().row_groups().iter().flat_map(|g| g.columns());
+    let mut ranges = columns.filter_map(|c| Some((c.offset_index_offset()?, c.offset_index_length()?)));
+    ranges.all(|(at, length)| {
+        let (Ok(at), Ok(length)) = (u64::try_from(at), usize::try_from(length)) else { return false };
+        input.bytes_at(at, length).is_ok_and(|bytes| thrift::walk(&bytes, length as u64).is_ok())
+    })
+}
+
+/// One row group as the decoder asks for it.
+struct OneGroup<'a> {
+    input: &'a Input,
+    meta: &'a ParquetMetaData,
+    group: usize,
+}
+
+impl RowGroups for OneGroup<'_> {
+    fn num_rows(&self) -> usize {
+        self.meta.row_group(self.group).num_rows() as usize
+    }
+
+    fn column_chunks(&self, column: usize) -> parquet::errors::Result<Box<dyn PageIterator>> {
+        let locations = self.meta.offset_index().and_then(|groups| groups.get(self.group)?.get(column));
+        let locations = locations.map(|l| l.page_locations().clone()).filter(|l| !l.is_empty());
+        let group = self.meta.row_group(self.group);
+        Ok(Box::new(pages::OneChunk::new(self.input, group, column, locations)))
+    }
+
+    fn row_groups(&self) -> Box<dyn Iterator<Item = &RowGroupMetaData> + '_> {
+        Box::new(std::iter::once(self.meta.row_group(self.group)))
+    }
+
+    fn metadata(&self) -> &ParquetMetaData {
+        self.meta
+    }
+}
+
+/// An open file whose footer is sound.
+pub(crate) struct Table {
     input: Input,
     meta: ArrowReaderMetadata,
-    roles: Roles,
 }
 
-impl File {
-    fn group(&self, group: usize) -> &RowGroupMetaData {
+impl Table {
+    /// Opens a file, with its page index when rows will be skipped.
+    pub(crate) fn open(input: Input, page_index: bool) -> Result<Self> {
+        let meta = load_metadata(&input, page_index)?;
+        Ok(Self { input, meta })
+    }
+
+    /// The columns, with the file's key-value metadata.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        self.meta.schema()
+    }
+
+    pub(crate) fn groups(&self) -> usize {
+        self.meta.metadata().num_row_groups()
+    }
+
+    pub(crate) fn group(&self, group: usize) -> &RowGroupMetaData {
         self.meta.metadata().row_group(group)
     }
 
     /// Checks what a footer claims before anything is allocated for it; gives the number of rows.
-    fn check_group(&self, group: usize) -> Result<u64> {
+    pub(crate) fn check_group(&self, group: usize) -> Result<u64> {
         let g = self.group(group);
         let bad = |what: &str| {
             Error::new(Code::CorruptData, format!("Parquet data is damaged: {what}"))
@@ -132,6 +211,43 @@ impl File {
         Ok(rows)
     }
 
+    /// Decodes all columns of one group.
+    pub(crate) fn read_group(&self, group: usize, batch_rows: usize) -> Result<ParquetRecordBatchReader> {
+        self.check_group(group)?;
+        let roots: Vec<_> = (0..self.schema().fields().len()).collect();
+        self.reader(&self.meta, group, &roots, None, batch_rows)
+    }
+
+    /// Decodes these columns of the rows `wanted` (relative to the group), or of all.
+    fn reader(
+        &self,
+        meta: &ArrowReaderMetadata,
+        group: usize,
+        roots: &[usize],
+        wanted: Option<&[u64]>,
+        batch_rows: usize,
+    ) -> Result<ParquetRecordBatchReader> {
+        let count = self.group(group).num_rows() as usize;
+        let mask = ProjectionMask::roots(meta.parquet_schema(), roots.iter().copied());
+        let levels = parquet_to_arrow_field_levels(meta.parquet_schema(), mask, Some(meta.schema().fields()))
+            .map_err(fault::parquet)?;
+        let selection = wanted.filter(|w| w.len() < count).map(|wanted| {
+            let runs = wanted.chunk_by(|a, b| a + 1 == *b);
+            let ranges = runs.map(|run| run[0] as usize..run[run.len() - 1] as usize + 1);
+            RowSelection::from_consecutive_ranges(ranges, count)
+        });
+        let pages = OneGroup { input: &self.input, meta: meta.metadata(), group };
+        ParquetRecordBatchReader::try_new_with_row_groups(&levels, &pages, batch_rows, selection)
+            .map_err(fault::parquet)
+    }
+}
+
+struct File {
+    table: Table,
+    roles: Roles,
+}
+
+impl File {
     /// Reads the rows of one group: those `wanted` (relative to the group), or all.
     fn read_group(
         &mut self,
@@ -140,10 +256,10 @@ impl File {
         first: u64,
         wanted: Option<Vec<u64>>,
     ) -> Result<()> {
-        let count = self.check_group(group)?;
+        let count = self.table.check_group(group)?;
         let mut wanted = wanted.unwrap_or_else(|| (0..count).collect());
         if let Some(filter) = out.task.filter.clone() {
-            let roots = table::filter_projection(filter.columns(), self.meta.schema());
+            let roots = table::filter_projection(filter.columns(), self.table.meta.schema());
             if roots.is_empty() {
                 // A filter over no column, such as `true`, has one value for all.
                 if !filter.evaluator().keeps()? {
@@ -162,7 +278,7 @@ impl File {
                 wanted = kept;
             }
         }
-        let roots = table::projection(out, &self.roles, self.meta.schema());
+        let roots = table::projection(out, &self.roles, self.table.meta.schema());
         let batch_rows = self.batch_rows(out, group);
         let roles = self.roles.clone();
         self.decode(out, group, first, &roots, &wanted, batch_rows, |out, batch, rows| {
@@ -172,7 +288,7 @@ impl File {
 
     /// How many rows to decode at once so that a batch of average documents is about as large as asked.
     fn batch_rows(&self, out: &Out, group: usize) -> usize {
-        let g = self.group(group);
+        let g = self.table.group(group);
         let leaf = g.columns().iter().find(|c| c.column_path().parts() == [self.roles.text.as_str()]);
         let bytes =
             leaf.map_or(0, |c| c.unencoded_byte_array_data_bytes().unwrap_or_else(|| c.uncompressed_size()));
@@ -199,11 +315,15 @@ impl File {
             let next = fault::guard(WHAT, || {
                 let reader = match &mut reader {
                     Some(reader) => reader,
-                    none => {
-                        none.insert(self.reader(&self.meta, group, roots, &wanted[done..], batch_rows)?)
-                    }
+                    none => none.insert(self.table.reader(
+                        &self.table.meta,
+                        group,
+                        roots,
+                        Some(&wanted[done..]),
+                        batch_rows,
+                    )?),
                 };
-                reader.next().transpose().map_err(|e| fault::arrow_of_parquet(e))
+                reader.next().transpose().map_err(fault::arrow_of_parquet)
             });
             let next = next.and_then(|batch| {
                 let batch = batch.filter(|b| b.num_rows() > 0 && b.num_rows() <= wanted.len() - done);
@@ -224,7 +344,7 @@ impl File {
                 Err(e) if matches!(e.code(), Code::Io | Code::Aborted) => return Err(e),
                 Err(e) => {
                     // The decoder flattens errors to text, so a failing device is asked for.
-                    if let Some(failure) = self.input.take_failure() {
+                    if let Some(failure) = self.table.input.take_failure() {
                         return Err(failure);
                     }
                     // Text that is no text is the fault of a row, not of the file.
@@ -256,30 +376,6 @@ impl File {
         Ok(())
     }
 
-    fn reader(
-        &self,
-        meta: &ArrowReaderMetadata,
-        group: usize,
-        roots: &[usize],
-        wanted: &[u64],
-        batch_rows: usize,
-    ) -> Result<ParquetRecordBatchReader> {
-        let count = self.group(group).num_rows() as usize;
-        let mask = ProjectionMask::roots(meta.parquet_schema(), roots.iter().copied());
-        let mut builder =
-            ParquetRecordBatchReaderBuilder::new_with_metadata(self.input.clone(), meta.clone())
-                .with_row_groups(vec![group])
-                .with_projection(mask)
-                .with_batch_size(batch_rows);
-        if wanted.len() < count {
-            let ranges = wanted
-                .chunk_by(|a, b| a + 1 == *b)
-                .map(|run| run[0] as usize..run[run.len() - 1] as usize + 1);
-            builder = builder.with_row_selection(RowSelection::from_consecutive_ranges(ranges, count));
-        }
-        builder.build().map_err(fault::parquet)
-    }
-
     /// Decodes rows with every string column as bytes, to find those that are not UTF-8. `None` when
     /// the rows cannot be decoded that way either, or when that finds nothing: then it is real damage.
     fn decode_as_bytes(
@@ -291,15 +387,15 @@ impl File {
         rows: &[u64],
     ) -> Option<Salvage> {
         let salvage = || -> Result<Option<Salvage>> {
-            let schema = without_text(self.meta.parquet_schema()).map_err(fault::parquet)?;
+            let schema = without_text(self.table.meta.parquet_schema()).map_err(fault::parquet)?;
             let options = ArrowReaderOptions::new()
                 .with_skip_arrow_metadata(true)
                 .with_parquet_schema(Arc::new(schema));
-            let meta = ArrowReaderMetadata::load(&self.input, options).map_err(fault::parquet)?;
+            let meta = ArrowReaderMetadata::load(&self.table.input, options).map_err(fault::parquet)?;
             let mut batches = Vec::new();
             // A run of rows may be spread over several pages; ask until all came.
             let mut got = 0;
-            for batch in self.reader(&meta, group, roots, rows, rows.len())? {
+            for batch in self.table.reader(&meta, group, roots, Some(rows), rows.len())? {
                 let batch = batch.map_err(fault::arrow_of_parquet)?;
                 got += batch.num_rows();
                 batches.push(batch);
@@ -308,7 +404,7 @@ impl File {
                 return Ok(None);
             };
             let raw = arrow_select::concat::concat_batches(&raw, &batches).map_err(fault::arrow)?;
-            let target = Arc::new(self.meta.schema().project(roots).map_err(fault::arrow)?);
+            let target = Arc::new(self.table.meta.schema().project(roots).map_err(fault::arrow)?);
             sort_out(&raw, &target, &self.roles, rows.iter().map(|r| first + r).collect())
         };
         let found = fault::guard(WHAT, salvage).ok().flatten();

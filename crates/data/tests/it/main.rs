@@ -1,0 +1,9 @@
+//! Corpora in and out, end to end on real files.
+
+mod bad_input;
+mod inputs;
+mod jobs;
+mod remote;
+mod s3;
+mod support;
+mod write;
