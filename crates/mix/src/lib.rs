@@ -15,8 +15,18 @@
 //!   there is none. Every fit carries its residuals, how far its starts agree, its error on points and on a
 //!   size that it did not see, and every prediction says along which variables it extrapolates.
 //!
-//! Everything is seeded and gives the same numbers whatever the threads. Everything here is host arithmetic
-//! that takes seconds at most, so nothing claims a device. Bad input is refused with the row and column that is
+//! - **Skills while training** ([`SkillGraph`], [`skill_mixture`], [`MixtureSampler`]): Skill-It. Weight moves to
+//!   the skills whose dependants still have a high loss; the sampler tells a training loop, batch by batch,
+//!   which domains to draw from, deterministic and resumable.
+//!
+//! - **Subsets** ([`Similarity`], [`maximize`] over [`FacilityLocation`], [`GraphCut`], [`LogDeterminant`] and
+//!   [`FeatureBased`]): the few that represent the many, by naive, lazy, stochastic and lazier-than-lazy greedy,
+//!   exact where the method is, with ties to the lowest number; in partitions ([`select_partitioned`]), by
+//!   learnt masks with greedy's value beside ([`select_by_masks`]), by clusters ([`kmeans`]) or distance
+//!   ([`farthest_points`]).
+//!
+//! Everything is seeded and gives the same numbers whatever the threads. All of it is host arithmetic on
+//! the CPU, so nothing claims a device. Bad input is refused with the row and column that is
 //! at fault; a fit never comes without its error on data that it did not see.
 //!
 //! ```
@@ -55,7 +65,9 @@ mod regmix;
 mod rng;
 mod runs;
 mod saved;
+mod skills;
 pub mod stats;
+mod subset;
 
 pub use gbdt::{EarlyStopping, Gbdt, GbdtOptions};
 pub use laws::{
@@ -70,3 +82,10 @@ pub use regmix::{
     Regressor, SampleOptions, SampledMixtures, optimize_mixture, sample_mixtures,
 };
 pub use runs::{Runs, SUM_TOLERANCE};
+pub use skills::{MixtureSampler, SamplerOptions, SkillGraph, SkillOptions, skill_mixture};
+pub use subset::{
+    Choice, Concave, FacilityLocation, FarthestPoints, FeatureBased, GraphCut, Init, KMeans, KMeansOptions,
+    Kernel, LogDeterminant, MaskOptions, MaskSelection, Optimizer, PartitionOptions, Pick, Points, Selection,
+    Similarity, SimilarityOptions, SubmodularFunction, farthest_points, kmeans, maximize, select_by_masks,
+    select_partitioned, taylor_softmax_sample,
+};

@@ -228,7 +228,7 @@ pub fn allocate_compute(law: &Law, at: &[f64], compute: f64, sizes: [f64; 2]) ->
 ///
 /// let measured = [[0.25, 2.0], [0.5, 2.1], [0.75, 2.5]];
 /// let solution = ratio_from_measurements(&measured, 2.3)?;
-/// assert!(matches!(solution, RatioSolution::Feasible { domain_ratio, .. } if domain_ratio == 0.625));
+/// assert!(matches!(solution, RatioSolution::Feasible { domain_ratio, .. } if (domain_ratio - 0.625).abs() < 1e-9));
 /// # Ok::<(), gristmill_core::Error>(())
 /// ```
 ///

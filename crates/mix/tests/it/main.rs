@@ -2,6 +2,7 @@
 
 mod laws;
 mod regmix;
+mod subset;
 
 use std::path::PathBuf;
 
