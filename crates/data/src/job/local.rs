@@ -37,6 +37,11 @@ impl Local {
         Ok(local)
     }
 
+    /// What is in a directory, to be read only.
+    pub(super) fn existing(dir: &Path, worker: WorkerShare) -> Self {
+        Self { dir: dir.into(), worker }
+    }
+
     fn make_dirs(&self) -> Result<()> {
         for name in [COMMITS_DIR, TMP_DIR] {
             let path = self.path(name);

@@ -120,6 +120,30 @@ impl Job {
         Ok(job)
     }
 
+    /// Opens a job that is there, to look at what it committed, and says what it is. Changes nothing.
+    pub fn inspect(out: &str) -> Result<(Self, JobSpec)> {
+        let place = Place::parse(out)?;
+        let shown = place.display();
+        let worker = WorkerShare::default();
+        let store = match &place {
+            Place::Local(dir) => Store::Local(local::Local::existing(dir, worker)),
+            Place::Remote(url) => Store::Remote(remote::RemoteStore::open(url)?),
+        };
+        let job = Self { store, shown, worker };
+        let text = job.read(JOB_FILE)?.ok_or_else(|| {
+            Error::new(Code::NotFound, "there is no output of a Gristmill job").at_path(&job.shown)
+        })?;
+        let record: JobRecord = serde_json::from_slice(&text).map_err(|e| {
+            Error::new(Code::CorruptData, format!("the job's description is damaged: {e}"))
+                .at_path(job.path_of(JOB_FILE))
+        })?;
+        if record.version != VERSION {
+            return Err(Error::new(Code::Unsupported, "the output was made by another version of Gristmill")
+                .at_path(&job.shown));
+        }
+        Ok((job, record.spec))
+    }
+
     /// The output as the user wrote it.
     pub fn output(&self) -> &str {
         &self.shown
@@ -175,6 +199,14 @@ impl Job {
     /// The records of all `shards` pieces of a step, or `None` while one is missing.
     pub fn complete(&self, step: &str, shards: usize) -> Result<Option<Vec<Commit>>> {
         (0..shards).map(|shard| self.commit_of(step, shard)).collect::<Result<Option<Vec<_>>>>()
+    }
+
+    /// The content of an output that was committed, such as a model.
+    pub fn read_output(&self, name: &str) -> Result<Vec<u8>> {
+        check_name(name)?;
+        let missing =
+            || Error::new(Code::NotFound, "an output of the job is missing").at_path(self.path_of(name));
+        self.read(name)?.ok_or_else(missing)
     }
 
     /// Starts a file that [`Job::commit`] will publish as `name`. Dropped before that, it leaves nothing.
