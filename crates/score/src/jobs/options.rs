@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use gristmill_core::{Code, Error, Result};
+pub use gristmill_data::OnError;
 pub use gristmill_select::Crossing;
 use gristmill_select::Decimal;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use crate::methods::Method;
@@ -188,17 +189,6 @@ fn optional_number_or_text<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Str
     Ok(Option::<Text>::deserialize(d)?.map(|t| t.0))
 }
 
-/// What becomes of a document or a file that cannot be read, and of a document whose id was seen before.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnError {
-    /// The job stops with an error that says where.
-    #[default]
-    Fail,
-    /// It is written down in a quarantine file in the output, counted, and left out.
-    Quarantine,
-}
-
 /// What becomes of documents that share one id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -334,7 +324,7 @@ pub struct ScoreOptions {
     /// With `target`: how text becomes tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalizer: Option<String>,
-    /// `i/n`: score only the i-th share of n of the shards. The shares meet in `output`.
+    /// `i/n`, i from 0 to n − 1: score only this share of the shards. The shares meet in `output`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
     /// Start over instead of resuming what is in `output`.
@@ -446,7 +436,10 @@ pub struct SelectOptions {
     /// The format of the selected shards; that of the input when not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_format: Option<String>,
-    /// `i/n`: score only the i-th share of n of the shards; whoever finds all of them scored selects.
+    /// Put before the names of the columns that are added, where the input has such names itself.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prefix: String,
+    /// `i/n`, i from 0 to n − 1: score only this share of the shards; whoever finds all scored selects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
     /// Start over instead of resuming what is in `output`.
@@ -487,6 +480,7 @@ impl SelectOptions {
             lowest: None,
             report: None,
             output_format: None,
+            prefix: String::new(),
             worker: None,
             fresh: false,
             threads: None,

@@ -3,10 +3,12 @@
 use std::time::Instant;
 
 use gristmill_core::Counts;
-pub use gristmill_select::{Reason, Tally};
+pub use gristmill_ngram::adapt::{Candidate, Discrimination};
+pub use gristmill_select::{GroupReport, Reason, Tally};
 use serde::{Deserialize, Serialize};
 
 use super::options::Method;
+use crate::ScoreSpec;
 
 /// The version of the JSON form of every summary.
 pub const SUMMARY_SCHEMA: u32 = 1;
@@ -46,7 +48,11 @@ impl Timings {
     pub(crate) fn time<T>(&mut self, phase: &'static str, work: impl FnOnce() -> T) -> T {
         let start = Instant::now();
         let result = work();
-        self.0.push(Phase { phase, seconds: start.elapsed().as_secs_f64() });
+        let seconds = start.elapsed().as_secs_f64();
+        match self.0.iter_mut().find(|p| p.phase == phase) {
+            Some(earlier) => earlier.seconds += seconds,
+            None => self.0.push(Phase { phase, seconds }),
+        }
         result
     }
 
@@ -56,48 +62,42 @@ impl Timings {
 }
 
 /// A model file that took part.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ModelUsed {
-    /// `model`, `prior` or `conditional`.
+    /// Its part in the method, such as `model`, `prior` or `conditional`.
     pub role: String,
     /// Where it was read from or written to.
     pub path: String,
     /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
-}
-
-/// How well target and pool can be told apart, on documents that the models did not see.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Discrimination {
-    /// The probability that a held-out target document scores better than a pool document (area under the
-    /// ROC curve): 0.5 is chance, 1 is perfect.
-    pub auc: f64,
-    /// Held-out target documents.
-    pub target_documents: u64,
-    /// Pool documents that they were compared with.
-    pub pool_documents: u64,
+    /// Of a model that is interpolated with the prior: its share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
 }
 
 /// What was learnt from the target and a sample of the pool.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Fitted {
-    /// Order of both models; absent for `dsir`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub order: Option<usize>,
+    /// Order of both models; for `dsir`, length of the longest n-grams.
+    pub order: usize,
     /// Share of the target's own model in the conditional; absent for `dsir`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<f64>,
-    /// Words of the shared vocabulary (or buckets of `dsir`).
+    /// Words of the shared vocabulary; for `dsir`, buckets.
     pub vocabulary: u64,
     /// The target text learnt from.
     pub target: Counts,
     /// The pool text learnt from.
     pub pool: Counts,
-    /// How well they can be told apart.
+    /// Documents of that pool text that were kept out of the prior, because they look like the target.
+    pub lookalikes: u64,
+    /// How well held-out target text and the pool can be told apart.
     pub discrimination: Discrimination,
+    /// The orders that were tried, where none was given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub candidates: Vec<Candidate>,
 }
 
 /// How many shards there are and what was done about them.
@@ -137,6 +137,8 @@ pub struct FitSummary {
     /// What was read, and what was learnt from (`scored`).
     #[serde(flatten)]
     pub counts: Tally,
+    /// Parts of files that could not be read and were put aside; their documents are not in the counts.
+    pub damaged: u64,
     /// Bytes of input as stored.
     pub input_bytes: u64,
     /// Wall-clock seconds per phase.
@@ -153,11 +155,15 @@ pub struct ScoreSummary {
     pub output: String,
     /// How documents were scored.
     pub method: Method,
+    /// Exactly what the scores mean.
+    pub spec: ScoreSpec,
     /// Whether every shard is done: false while other workers still have some.
     pub complete: bool,
     /// What was read and scored, of all shards that are done.
     #[serde(flatten)]
     pub counts: Tally,
+    /// Parts of files that could not be read and were put aside; their documents are not in the counts.
+    pub damaged: u64,
     /// Bytes of input as stored.
     pub input_bytes: u64,
     /// Shards.
@@ -175,18 +181,6 @@ pub struct ScoreSummary {
     pub timings: Vec<Phase>,
 }
 
-/// One group of a selection with quotas.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct GroupSummary {
-    /// The value of the column; `null` for documents without one.
-    pub group: Option<String>,
-    /// What has a score.
-    pub scored: Counts,
-    /// What was selected.
-    pub kept: Counts,
-}
-
 /// The result of a selection.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -197,11 +191,15 @@ pub struct SelectSummary {
     pub output: String,
     /// How documents were scored.
     pub method: Method,
+    /// Exactly what the scores mean.
+    pub spec: ScoreSpec,
     /// Whether the selection is done: false while other workers still have shards to score.
     pub complete: bool,
     /// What was read, scored, kept, and dropped by reason.
     #[serde(flatten)]
     pub counts: Tally,
+    /// Parts of files that could not be read and were put aside; their documents are not in the counts.
+    pub damaged: u64,
     /// Bytes of input as stored.
     pub input_bytes: u64,
     /// Shards, by whether they are scored.
@@ -216,7 +214,7 @@ pub struct SelectSummary {
     pub cut: Option<f64>,
     /// Per group, with quotas.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub groups: Vec<GroupSummary>,
+    pub groups: Vec<GroupReport>,
     /// The ten best documents of the pool.
     pub best: Vec<Example>,
     /// The ten worst documents of the pool, the worst first.

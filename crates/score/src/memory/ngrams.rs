@@ -40,16 +40,15 @@ fn option_of(role: &str) -> &'static str {
 }
 
 impl ModelOptions {
-    /// Reads the models of a method, in the order of its roles; `None` when no model is named. Without a
-    /// method it is that of [`MemoryScorer`](super::MemoryScorer): perplexity of one model, loss reduction of
-    /// two.
-    pub fn load(&self, method: Option<Method>) -> Result<Option<Arc<dyn LossModel>>> {
+    /// The method that is meant when none is named: perplexity of one model, loss reduction of two.
+    pub fn method(&self) -> Method {
+        if self.model.is_some() { Method::Perplexity } else { Method::LossReduction }
+    }
+
+    /// The roles of a method's models with their paths, in the order of its sums; an error when one is missing
+    /// or one is named that the method does not use.
+    pub fn files(&self, method: Method) -> Result<Vec<(&'static str, &str)>> {
         let options = [("model", &self.model), ("prior", &self.prior), ("conditional", &self.conditional)];
-        if options.iter().all(|(_, path)| path.is_none()) {
-            return Ok(None);
-        }
-        let by_models = if self.model.is_some() { Method::Perplexity } else { Method::LossReduction };
-        let method = method.unwrap_or(by_models);
         let roles = method.roles();
         for (option, path) in options {
             let needed = roles.iter().any(|role| option_of(role) == option);
@@ -58,13 +57,23 @@ impl ModelOptions {
                 return Err(Error::invalid_argument(option, format!("{method} {text}")));
             }
         }
-        let path_of =
-            |role: &&str| options.iter().find(|(name, _)| *name == option_of(role)).and_then(|o| o.1.clone());
-        let models = roles
-            .iter()
-            .filter_map(path_of)
-            .map(|path| Model::load(path.strip_prefix("ngram:").unwrap_or(&path)))
-            .collect::<Result<Vec<_>>>()?;
+        let path_of = |role: &&'static str| {
+            let path =
+                options.iter().find(|(name, _)| *name == option_of(role)).and_then(|o| o.1.as_deref())?;
+            Some((*role, path.strip_prefix("ngram:").unwrap_or(path)))
+        };
+        Ok(roles.iter().filter_map(path_of).collect())
+    }
+
+    /// Reads the models of a method, in the order of its roles; `None` when no model is named. Without a
+    /// method it is that of [`MemoryScorer`](super::MemoryScorer): perplexity of one model, loss reduction of
+    /// two.
+    pub fn load(&self, method: Option<Method>) -> Result<Option<Arc<dyn LossModel>>> {
+        if [&self.model, &self.prior, &self.conditional].iter().all(|path| path.is_none()) {
+            return Ok(None);
+        }
+        let files = self.files(method.unwrap_or_else(|| self.method()))?;
+        let models = files.iter().map(|(_, path)| Model::load(path)).collect::<Result<Vec<_>>>()?;
         Ok(Some(Arc::new(Ngrams::new(models, self.normalizer.as_deref())?)))
     }
 }

@@ -1,0 +1,332 @@
+//! Pool and target, or pool and scores, to a selected training set.
+
+use gristmill_core::{Code, Control, Error, Result};
+use gristmill_data::{Corpus, Job, JobOptions, JobSpec, OutputFormat, ReadOptions, RowColumns, WorkerShare};
+use gristmill_select::{Budget, Criteria};
+use serde_json::json;
+
+use super::fitting::{Asked, Fitting};
+use super::identity::{self, scores_of};
+use super::input;
+use super::options::{DuplicateIds, SelectOptions, SourceOptions};
+use super::pipeline::threads;
+use super::scorefiles::{Excluded, ScoreFiles};
+use super::scorer::Report;
+use super::scoring::{Scoring, collect};
+use super::summary::{Fitted, ModelUsed, SUMMARY_SCHEMA, SelectSummary, ShardCounts, Timings};
+use super::writing::{Selected, Writing, added_fields};
+use crate::{Keep, ScoreSpec};
+
+/// Where a selection keeps the scores that it is made from.
+pub(crate) const SCORES: &str = "_scores/";
+
+/// The step that settles the criteria.
+const CUT: &str = "cut";
+/// The step that leaves the report.
+const REPORT: &str = "report";
+
+/// Shards whose column names are looked at before the work begins.
+const PEEKED: usize = 16;
+
+/// Selects from a pool: by its likeness to a target sample, which takes fitting and scoring first, or by scores
+/// that are there already. A run that is stopped at any moment continues where it was.
+///
+/// # Errors
+/// [`Code::TargetTooSmall`] when there is too little target text to learn from, [`Code::DuplicateId`] when two
+/// documents share an id and nothing else was asked for, [`Code::JobMismatch`] when `output` holds another
+/// job, and those of options, reading and writing.
+pub fn run(options: SelectOptions, control: &Control) -> Result<SelectSummary> {
+    let request = Request::of(&options, control)?;
+    match (&options.target, &options.scores) {
+        (Some(target), None) => request.by_target(target),
+        (None, Some(scores)) => request.by_scores(scores),
+        _ => Err(Error::invalid_argument(
+            "target",
+            "give a target sample, or the scores of the pool, and not both",
+        )),
+    }
+}
+
+/// Options that were checked, and the pool.
+struct Request<'a> {
+    options: &'a SelectOptions,
+    /// All but the direction, which the scores decide when it is not given.
+    criteria: Criteria,
+    worker: WorkerShare,
+    format: Option<OutputFormat>,
+    threads: usize,
+    pool: Corpus,
+    control: &'a Control,
+}
+
+/// Scores that are there, and where they come from.
+struct Scored<'a> {
+    job: &'a Job,
+    folder: &'a str,
+    spec: ScoreSpec,
+    models: Vec<ModelUsed>,
+    fitted: Option<Fitted>,
+    done: u64,
+}
+
+impl<'a> Request<'a> {
+    fn of(options: &'a SelectOptions, control: &'a Control) -> Result<Self> {
+        let quotas = options.quotas.as_ref();
+        let criteria = Criteria {
+            budget: options.budget.as_deref().map(Budget::parse).transpose()?,
+            threshold: options.threshold,
+            lowest: false,
+            temperature: options.temperature,
+            seed: options.seed,
+            crossing: options.crossing,
+            quotas: quotas.map(|q| gristmill_select::Quotas { shares: q.shares.clone() }),
+        };
+        criteria.validate()?;
+        let group = quotas.map(|q| q.column.as_str());
+        Ok(Self {
+            options,
+            criteria,
+            worker: options.worker.as_deref().map(WorkerShare::parse).transpose()?.unwrap_or_default(),
+            format: options.output_format.as_deref().map(OutputFormat::parse).transpose()?,
+            threads: threads(options.threads)?,
+            pool: input::open(&options.pool, "pool", group, options.on_error, control)?,
+            control,
+        })
+    }
+
+    fn job(&self, spec: JobSpec) -> Result<Job> {
+        let spec = spec.input("pool", &self.pool);
+        Job::open(&self.options.output, spec, JobOptions { fresh: self.options.fresh, worker: self.worker })
+    }
+
+    /// What the selection itself adds to the identity of a job. How duplicates are treated is no part of it:
+    /// a job that met one can continue under another rule.
+    fn selection(&self, spec: &ScoreSpec) -> serde_json::Value {
+        json!({
+            "criteria": self.criteria_for(spec),
+            "quotaColumn": self.options.quotas.as_ref().map(|q| &q.column),
+            "format": self.format.map(OutputFormat::extension),
+            "prefix": self.options.prefix,
+        })
+    }
+
+    fn criteria_for(&self, spec: &ScoreSpec) -> Criteria {
+        Criteria { lowest: self.options.lowest.unwrap_or(spec.keep == Keep::Lowest), ..self.criteria.clone() }
+    }
+
+    fn by_target(self, target: &SourceOptions) -> Result<SelectSummary> {
+        let o = self.options;
+        let mut timings = Timings::default();
+        let asked = Asked::by_selection(o, target);
+        let fitting = Fitting::new(asked, &self.pool, self.threads, self.control)?;
+        let spec = fitting.spec();
+        self.check_names(spec)?;
+        let config = identity::config(
+            spec,
+            &[],
+            &o.pool,
+            [("fit", fitting.identity()), ("selection", self.selection(spec))],
+        );
+        let job = self.job(JobSpec::new("select", config).input("target", fitting.target()))?;
+        let fit = fitting.run(&job, &mut timings)?;
+        let scoring = Scoring {
+            job: &job,
+            corpus: &self.pool,
+            scorer: &fit.scorer,
+            models: &fit.models,
+            folder: SCORES,
+            threads: self.threads,
+            control: self.control,
+        };
+        let done = timings.time("score", || scoring.run())?;
+        let scored = Scored {
+            job: &job,
+            folder: SCORES,
+            spec: fit.scorer.spec,
+            models: fit.models,
+            fitted: Some(fit.fitted),
+            done,
+        };
+        self.finish(&job, scored, timings)
+    }
+
+    fn by_scores(self, scores: &str) -> Result<SelectSummary> {
+        let o = self.options;
+        for (option, given) in [
+            ("method", o.method.is_some()),
+            ("order", o.order.is_some()),
+            ("weight", o.weight.is_some()),
+            ("normalizer", o.normalizer.is_some()),
+            ("worker", o.worker.is_some()),
+        ] {
+            if given {
+                return Err(Error::invalid_argument(option, "is decided when scores are there already"));
+            }
+        }
+        let timings = Timings::default();
+        let there = scores_of(scores, &self.pool, &o.pool)?;
+        self.check_names(&there.spec)?;
+        let config = identity::config(
+            &there.spec,
+            &[],
+            &o.pool,
+            [("scores", there.identity), ("selection", self.selection(&there.spec))],
+        );
+        let job = self.job(JobSpec::new("select", config))?;
+        let scored = Scored {
+            job: &there.job,
+            folder: there.folder,
+            spec: there.spec,
+            models: there.models,
+            fitted: there.fitted,
+            done: 0,
+        };
+        self.finish(&job, scored, timings)
+    }
+
+    /// From scores to the selection, once all shards have scores.
+    fn finish(&self, job: &Job, scored: Scored<'_>, mut timings: Timings) -> Result<SelectSummary> {
+        let (report, shards) = collect(scored.job, self.pool.shards().len(), scored.done)?;
+        if shards.pending > 0 {
+            return Ok(self.summary(job, scored, report, shards, None, timings));
+        }
+        let files = ScoreFiles {
+            pool: &self.pool,
+            job: scored.job,
+            folder: scored.folder,
+            spec: &scored.spec,
+            threads: self.threads,
+            control: self.control,
+        };
+        let duplicates = self.options.duplicates();
+        let excluded: Excluded = match duplicates {
+            DuplicateIds::Keep => vec![Vec::new(); self.pool.shards().len()],
+            rule => timings.time("duplicates", || {
+                files.duplicates(rule == DuplicateIds::Fail, self.options.memory.0 as usize)
+            })?,
+        };
+        let cut = timings.time("select", || files.cut(self.criteria_for(&scored.spec), &excluded))?;
+        self.settle(job, duplicates)?;
+        let writing = Writing {
+            job,
+            files: &files,
+            cut: &cut,
+            excluded: &excluded,
+            format: self.format,
+            prefix: &self.options.prefix,
+        };
+        let selected = timings.time("write", || writing.run())?;
+        let mut tally = report.tally.clone();
+        tally.merge(&selected.tally);
+        cut.check(&tally)?;
+        let mut summary = self.summary(job, scored, report, shards, Some((&cut, selected)), timings);
+        summary.counts = tally;
+        self.report(job, &summary)?;
+        job.remove_temporaries()?;
+        Ok(summary)
+    }
+
+    /// Writes down by which rule duplicates were treated, or compares with what is written down.
+    fn settle(&self, job: &Job, duplicates: DuplicateIds) -> Result<()> {
+        let state = json!({ "duplicateIds": duplicates });
+        match job.commit_of(CUT, 0)? {
+            Some(there) if there.state != state => Err(Error::new(
+                Code::JobMismatch,
+                format!("the selection in this output was made with {}, not with {state}", there.state),
+            )
+            .at_path(job.output())
+            .hint("choose another output, or start over with --fresh")),
+            Some(_) => Ok(()),
+            None => job.commit(CUT, 0, Vec::new(), state).map(|_| ()),
+        }
+    }
+
+    fn summary(
+        &self,
+        job: &Job,
+        scored: Scored<'_>,
+        report: Report,
+        shards: ShardCounts,
+        selected: Option<(&gristmill_select::Cut, Selected)>,
+        timings: Timings,
+    ) -> SelectSummary {
+        let lowest = self.criteria_for(&scored.spec).lowest;
+        let url = |shard: u32| self.pool.shards()[shard as usize].url.clone();
+        let (mut best, mut worst) = report.extremes.into_examples(url);
+        if lowest {
+            std::mem::swap(&mut best, &mut worst);
+        }
+        let span = selected.as_ref().and_then(|(_, s)| s.span);
+        SelectSummary {
+            schema: SUMMARY_SCHEMA,
+            output: job.output().to_owned(),
+            method: scored.spec.name,
+            spec: scored.spec,
+            complete: selected.is_some(),
+            counts: report.tally,
+            damaged: report.damaged,
+            input_bytes: self.pool.bytes(),
+            shards,
+            models: scored.models,
+            fitted: scored.fitted,
+            cut: span.map(|(low, high)| if lowest { high } else { low }),
+            groups: match (&self.criteria.quotas, selected) {
+                (Some(_), Some((cut, _))) => cut.groups(),
+                _ => Vec::new(),
+            },
+            best,
+            worst,
+            timings: timings.into_phases(),
+        }
+    }
+
+    /// Writes the report: the summary without what differs between two runs of the same job.
+    fn report(&self, job: &Job, summary: &SelectSummary) -> Result<()> {
+        let encode = |e| Error::new(Code::Internal, format!("the report does not serialise: {e}"));
+        let mut value = serde_json::to_value(summary).map_err(encode)?;
+        if let Some(fields) = value.as_object_mut() {
+            ["output", "shards", "timings"].iter().for_each(|field| _ = fields.remove(*field));
+        }
+        for model in value["models"].as_array_mut().into_iter().flatten() {
+            // Where models were is no property of the result; their hashes are.
+            model.as_object_mut().and_then(|m| m.remove("path"));
+        }
+        let mut text = serde_json::to_vec_pretty(&value).map_err(encode)?;
+        text.push(b'\n');
+        let mut file = job.temp_writer("report.json")?;
+        let path = file.path().to_owned();
+        std::io::Write::write_all(&mut file, &text).map_err(|e| Error::io(path, "write", e))?;
+        job.commit(REPORT, 0, vec![file.finish()?], json!({}))?;
+        match &self.options.report {
+            Some(path) => super::aside::replace(path, &text),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses early what would fail at the end: an input column that has the name of one of ours.
+    fn check_names(&self, spec: &ScoreSpec) -> Result<()> {
+        let ours: Vec<_> =
+            added_fields(spec, &self.options.prefix).into_iter().map(|(_, field)| field).collect();
+        let shards = self.pool.shards();
+        for shard in shards.iter().step_by(shards.len().div_ceil(PEEKED)) {
+            let mut reader = self.pool.read(shard.index, ReadOptions::all(), self.control)?;
+            let Some(batch) = reader.next() else { continue };
+            let names: Vec<String> = match batch?.columns {
+                Some(RowColumns::Arrow(batch)) => {
+                    batch.schema().fields().iter().map(|f| f.name().clone()).collect()
+                }
+                Some(RowColumns::Json(lines)) => lines.keys.to_vec(),
+                None => Vec::new(),
+            };
+            if let Some(field) = ours.iter().find(|field| names.contains(field.name())) {
+                return Err(Error::new(Code::InvalidArgument, "the pool has a column of this name already")
+                    .at_path(&shard.url)
+                    .at_column(field.name())
+                    .hint(
+                        "put a prefix before the names of the added columns, such as --prefix gristmill_",
+                    ));
+            }
+        }
+        Ok(())
+    }
+}
