@@ -115,21 +115,31 @@ fn document(state: &mut u64, i: usize) -> String {
         *state ^= *state << 17;
         (*state >> 11) as usize % n
     };
-    const ASCII: [&str; 8] = ["the", "of", "and", "information", "people", "which", "would", "government"];
-    const OTHER: [&str; 8] = ["für", "été", "größe", "naïve", "señor", "über", "даже", "日本"];
-    let words = if i.is_multiple_of(8) { OTHER } else { ASCII };
+    // A vocabulary of 40,000 made-up words, of which a few hundred make most of a text.
+    const PARTS: [&str; 20] = [
+        "th", "in", "er", "an", "re", "on", "at", "en", "nd", "ti", "es", "or", "te", "of", "ed", "is", "it",
+        "al", "ar", "st",
+    ];
+    const OTHER: [&str; 8] = ["ü", "é", "ß", "ñ", "д", "ж", "日", "本"];
     let mut text = String::new();
     for _ in 0..60 + next(1000) {
-        text.push_str(words[next(8)]);
+        let mut word = next(200) * next(200) * next(200) / 200;
+        loop {
+            text.push_str(PARTS[word % 20]);
+            word /= 20;
+            if word == 0 {
+                break;
+            }
+        }
+        if i.is_multiple_of(8) {
+            text.push_str(OTHER[next(8)]);
+        }
         text.push_str(match next(40) {
             0 => "\\n",
             1 => ", \\\"",
+            2 => ". ",
             _ => " ",
         });
-        // Squared, so that some words are much more frequent than others.
-        let rare = next(5000) * next(5000) / 5000;
-        text.push_str(words[rare % 8]);
-        text.push_str(["ing ", "ed ", "s ", "er ", " ", "ly "][rare % 6]);
     }
     let score = next(1000);
     format!(

@@ -270,7 +270,8 @@ fn expand_remote(
     Ok(())
 }
 
-const PRINTED: u64 = 64 << 10;
+/// Bytes at either end of a file that its fingerprint covers.
+const PRINTED: u64 = 16 << 10;
 
 fn inspect(found: &Found, source: &Source) -> Result<Shard> {
     let url = found.place.display();

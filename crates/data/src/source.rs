@@ -87,7 +87,7 @@ pub struct Shard {
     pub compression: Compression,
     /// Its size as stored.
     pub bytes: u64,
-    /// Changes when the file does. Local: size, time of last change, XXH3 of its first and last 64 KiB.
+    /// Changes when the file does. Local: size, time of last change, XXH3 of its first and last 16 KiB.
     /// Object store: size and entity tag (time of last change where the store gives none).
     pub fingerprint: String,
     pub(crate) place: Place,

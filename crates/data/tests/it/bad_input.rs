@@ -453,6 +453,33 @@ fn offset_of(bytes: &[u8], group: usize, column: &str) -> usize {
 }
 
 #[test]
+fn huge_documents_side_by_side_in_parquet() {
+    // By the average of the group some thirty are decoded at once, and of these that is far too many.
+    const HUGE: usize = 256 << 10;
+    let d = dir();
+    let huge = "x".repeat(HUGE);
+    let texts = (0..40_300).map(|i| if (20_000..20_300).contains(&i) { huge.as_str() } else { "small" });
+    let t =
+        RecordBatch::try_from_iter([("text", Arc::new(StringArray::from_iter_values(texts)) as ArrayRef)]);
+    let pages = WriterProperties::builder().set_write_batch_size(1).set_dictionary_enabled(false);
+    let path = put(d.path(), "a.parquet", parquet_with(&t.unwrap(), pages));
+    let corpus = open(Source { batch_bytes: 64 << 10, ..source(path) });
+    let mut reader = corpus.read(0, ReadOptions::default(), &Control::default()).unwrap();
+    let (mut rows, mut decoded_at_once) = (0, Vec::new());
+    for batch in reader.by_ref() {
+        let batch = batch.unwrap();
+        rows += batch.len();
+        // A batch of one is a slice of what was decoded together.
+        decoded_at_once.extend(Some(batch.text.values().len() / HUGE).filter(|n| *n > 0));
+    }
+    assert_eq!((rows, reader.stats().bytes), (40_300, (300 * HUGE + 40_000 * 5) as u64));
+    assert!(
+        decoded_at_once[0] > 8 && decoded_at_once[100..300].iter().all(|n| *n == 1),
+        "{decoded_at_once:?}"
+    );
+}
+
+#[test]
 fn bit_flipped_parquet_never_crashes_and_counts_add_up() {
     let d = dir();
     let whole = parquet_groups(&table(400), 100);

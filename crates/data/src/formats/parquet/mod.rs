@@ -58,6 +58,9 @@ impl ChunkReader for Input {
 
 const WHAT: &str = "Parquet";
 
+/// A batch of this many times the size asked for is much too large.
+const OVERSIZE: usize = 8;
+
 /// Rows decoded at once for the filter, whose columns are small.
 const FILTER_ROWS: usize = 1024;
 
@@ -310,6 +313,9 @@ impl File {
     ) -> Result<()> {
         let mut done = 0;
         let mut reader = None;
+        // Rows at once. Fewer after a batch that was much too large, or that could not be decoded: the
+        // average of a group says little about documents of 100 MB that stand side by side.
+        let mut step = batch_rows;
         while done < wanted.len() {
             out.check()?;
             let next = fault::guard(WHAT, || {
@@ -320,7 +326,7 @@ impl File {
                         group,
                         roots,
                         Some(&wanted[done..]),
-                        batch_rows,
+                        step,
                     )?),
                 };
                 reader.next().transpose().map_err(fault::arrow_of_parquet)
@@ -338,6 +344,10 @@ impl File {
                 Ok(batch) => {
                     let n = batch.num_rows();
                     let rows = wanted[done..done + n].iter().map(|r| first + r).collect();
+                    if step > 1 && batch.get_array_memory_size() > OVERSIZE * out.task.source.batch_bytes {
+                        step = (step / OVERSIZE).max(1);
+                        reader = None;
+                    }
                     take(out, batch, rows)?;
                     done += n;
                 }
@@ -348,7 +358,7 @@ impl File {
                         return Err(failure);
                     }
                     // Text that is no text is the fault of a row, not of the file.
-                    let n = batch_rows.min(wanted.len() - done);
+                    let n = step.min(wanted.len() - done);
                     let rows = &wanted[done..done + n];
                     match self.decode_as_bytes(out, group, first, roots, rows) {
                         Some(Salvage { batch, good, bad }) => {
@@ -363,6 +373,10 @@ impl File {
                                 take(out, batch, good)?;
                             }
                             done += n;
+                        }
+                        None if step > 1 => {
+                            step = (step / OVERSIZE).max(1);
+                            reader = None;
                         }
                         None => {
                             let rest = &wanted[done..];
