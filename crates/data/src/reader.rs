@@ -194,7 +194,7 @@ pub(crate) struct Out {
 
 impl Out {
     fn run(&mut self) {
-        let result = fault::guard("file", || self.read());
+        let result = fault::contain(|| self.read());
         let result = result.and_then(|()| match self.aside.is_empty() {
             true => Ok(()),
             false => self.deliver(Self::empty(self.task.shard.index)),
