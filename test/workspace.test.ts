@@ -69,3 +69,29 @@ test('only the facade and the binding may know an optional backend', () => {
   );
   expect(users.map((p) => p.name).filter((name) => name !== 'gristmill')).toEqual([]);
 });
+
+test('the dependency tree compiles once: tests switch on no feature that the addon is built without', () => {
+  // `npm run build` builds the whole workspace, so that the crates share one set of features; what only tests depend
+  // on must not add to it, or everything above would compile again.
+  const features = (edges: string): Set<string> => {
+    const args = [
+      'tree',
+      '--workspace',
+      '--locked',
+      '--offline',
+      '--edges',
+      edges,
+      '--prefix',
+      'none',
+      '--no-dedupe',
+    ];
+    const tree = execFileSync('cargo', [...args, '--format', '{p} | {f}'], {
+      cwd: root,
+      encoding: 'utf8',
+      maxBuffer: 1 << 28,
+    });
+    return new Set(tree.split('\n').map((line) => line.replace(/ \(\*\)$/, '')));
+  };
+  const forTests = features('normal,build,dev');
+  expect([...features('normal,build')].filter((crate) => !forTests.has(crate))).toEqual([]);
+});
