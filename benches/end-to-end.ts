@@ -107,8 +107,13 @@ const size = await makePool();
 const output = join(work, 'selected');
 rmSync(output, { recursive: true, force: true });
 
-// Reading alone: every line is parsed and its text decoded, and a filter that no row passes keeps it from going further.
-const reading = measure(['fit', '--corpus', pool, '--where', 'label == "none"', '-o', join(work, 'none.gml'), '--quiet', '--json', '--threads', String(threads)]);
+// Reading alone, by the example of the data crate: the figures of its table for every file.
+const example = ['run', '--release', '--quiet', '-p', 'gristmill-data', '--example', 'read', '--'];
+const files = readdirSync(pool).map((name) => join(pool, name));
+const read = spawnSync('cargo', [...example, ...files], { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+if (read.status !== 0) throw new Error('the example `read` failed');
+const lines = read.stdout.trimEnd().split('\n').slice(1).map((line) => line.trim().split(/\s+/).map(Number));
+const readSpeed = lines.reduce((sum, line) => sum + (line.at(-1) ?? 0), 0) / lines.length;
 const select = measure([
   'select',
   ...['--pool', pool, '--target', join(corpora, 'target/mail.jsonl.gz')],
@@ -131,7 +136,7 @@ console.log(
         read: summary.read,
         kept: summary.kept,
       },
-      reading: { seconds: reading.seconds, megabytesPerSecondPerCore: megabytes / reading.cpu },
+      reading: { megabytesPerSecondPerCore: readSpeed },
     },
     null,
     2,

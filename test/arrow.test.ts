@@ -49,7 +49,8 @@ async function all(
 }
 
 async function scores(batch: Batch | undefined): Promise<unknown[]> {
-  return [...((await batch?.toTable())?.getChild('score') ?? [])];
+  const column: Iterable<unknown> = (await batch?.toTable())?.getChild('score') ?? [];
+  return [...column];
 }
 
 async function rejection(work: Promise<unknown>): Promise<GristmillError> {

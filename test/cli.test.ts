@@ -11,7 +11,7 @@ import { cli, documents, jsonl, main, put, scratch, smallPool } from './helpers.
 
 function selectArgs(dir: string, out = 'out'): string[] {
   const { pool, target } = smallPool(dir);
-  return ['select', '--pool', pool, '--target', target, '--budget', '10%', '-o', join(dir, out)];
+  return ['select', '--pool', pool, '--target', target, '--budget', '60docs', '-o', join(dir, out)];
 }
 
 describe('commands', () => {
@@ -127,7 +127,7 @@ describe('exit codes', () => {
 
   test('2 for an option value that the engine refuses', async () => {
     const dir = scratch();
-    const args = selectArgs(dir).map((arg) => (arg === '10%' ? 'plenty' : arg));
+    const args = selectArgs(dir).map((arg) => (arg === '60docs' ? 'plenty' : arg));
     const { code, stderr } = await cli(args);
     expect(code).toBe(2);
     expect(stderr).toContain('plenty');
@@ -278,7 +278,7 @@ describe('progress', () => {
     'a bar on a terminal, without colours under NO_COLOR',
     async () => {
       const dir = scratch();
-      const drawn = await onTerminal(selectArgs(dir), { NO_COLOR: '' });
+      const drawn = await onTerminal(selectArgs(dir), { NO_COLOR: undefined });
       expect(drawn).toMatch(/docs/);
       expect(drawn).toContain('━');
       // eslint-disable-next-line no-control-regex

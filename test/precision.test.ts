@@ -29,7 +29,7 @@ const labels = new Map(
 const precisions = new Map<string, number>();
 
 test('the pool is the one that the reference was run on, with at least six targets', () => {
-  expect(reference.corpora).toBe(manifest.recipe);
+  expect(reference.corpora).toBe(manifest.content);
   expect(kinds.length).toBeGreaterThanOrEqual(6);
   expect(Object.keys(reference.kinds).sort()).toEqual(kinds.map(([kind]) => kind).sort());
 });

@@ -12,7 +12,9 @@ const readme = readFileSync(join(root, 'README.md'), 'utf8');
 
 /** The fenced blocks of a language. */
 function blocks(language: string): string[] {
-  return [...readme.matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\``, 'gm'))].map(([, code]) => code ?? '');
+  return [...readme.matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\``, 'gm'))].map(
+    ([, code]) => code ?? '',
+  );
 }
 
 /** A directory with the files that the README's examples name. */
@@ -57,7 +59,15 @@ describe('README', () => {
     expect(snippets.length).toBeGreaterThan(2);
     for (const [i, code] of snippets.entries()) {
       const file = put(join(dir, `snippet-${i}.ts`), code);
-      const options = ['--noEmit', '--strict', '--target', 'es2023', '--module', 'nodenext', '--skipLibCheck'];
+      const options = [
+        '--noEmit',
+        '--strict',
+        '--target',
+        'es2023',
+        '--module',
+        'nodenext',
+        '--skipLibCheck',
+      ];
       const tsc = join(root, 'node_modules/typescript/bin/tsc');
       const types = ['--typeRoots', join(root, 'node_modules/@types'), '--types', 'node', '--ignoreConfig'];
       const checked = await program(process.execPath, [tsc, ...options, ...types, file], { cwd: dir });
@@ -70,8 +80,12 @@ describe('README', () => {
 
   test('its options are those of the commands', async () => {
     const flags = new Set([...readme.matchAll(/`?(--[a-z][a-z-]+)/g)].map(([, flag]) => flag ?? ''));
-    const help = (await Promise.all(['select', 'score', 'fit', 'doctor'].map((c) => cli([c, '--help'])))).map((r) => r.stdout);
-    const known = new Set(help.flatMap((text) => [...text.matchAll(/(--[a-z][a-z-]+)/g)].map(([, flag]) => flag ?? '')));
+    const help = (await Promise.all(['select', 'score', 'fit', 'doctor'].map((c) => cli([c, '--help'])))).map(
+      (r) => r.stdout,
+    );
+    const known = new Set(
+      help.flatMap((text) => [...text.matchAll(/(--[a-z][a-z-]+)/g)].map(([, flag]) => flag ?? '')),
+    );
     expect([...flags].filter((flag) => !known.has(flag) && flag !== '--all')).toEqual([]);
   });
 

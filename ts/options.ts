@@ -29,7 +29,7 @@ export type OnError = 'fail' | 'quarantine';
 
 /** How far a job is. */
 export interface Progress {
-  /** What is being done, such as `fit`, `score`, `select` or `write`. */
+  /** What is being done, such as `estimate`, `score` or `write`. A phase may come more than once. */
   phase: string;
   /** How much of it is done. */
   done: number;
@@ -135,7 +135,9 @@ export interface SelectOptions extends RunOptions {
   scores?: string;
   /** The directory or URL for the selected shards. */
   output: string;
-  /** How much to keep: `10%`, `2500docs`, `1.5Btokens`, `200MB`; a bare number counts tokens. */
+  /**
+   * How much to keep: `10%` (of the pool's tokens), `2500docs`, `1.5Btokens`, `200MB`; a bare number counts tokens.
+   */
   budget?: number | string;
   /** How to score, with `target`. @defaultValue 'loss-reduction' */
   method?: Method;

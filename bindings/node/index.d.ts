@@ -35,7 +35,7 @@ export declare class CancelHandle {
 export declare class TerminalBar {
   /** An empty bar, drawn at the first update. `color` is false under `NO_COLOR`. */
   constructor(color: boolean)
-  /** Shows how far the job is; a new phase starts the clock again. */
+  /** Shows how far the job is; a new phase, or the same one once more, starts the clock again. */
   update(event: ProgressEvent): void
   /** Prints a line above the bar. */
   println(line: string): void
@@ -45,6 +45,9 @@ export declare class TerminalBar {
 
 /** The report of `gristmill doctor`, as JSON text. */
 export declare function doctor(): string
+
+/** Estimates a language model. `options` and the summary are the JSON text of `FitOptions` and `FitSummary`. */
+export declare function fit(options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<string>
 
 /** How far a job is. */
 export interface ProgressEvent {
@@ -61,3 +64,9 @@ export interface ProgressEvent {
   /** Tokens so far in this phase. */
   tokens: number
 }
+
+/** Scores a pool. `options` and the summary are the JSON text of `ScoreOptions` and `ScoreSummary`. */
+export declare function score(options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<string>
+
+/** Selects from a pool. `options` and the summary are the JSON text of `SelectOptions` and `SelectSummary`. */
+export declare function select(options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<string>

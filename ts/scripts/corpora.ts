@@ -1,17 +1,19 @@
 /** The labelled pool of real text that the demo and the tests select from. */
 
+import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 
-import { root, run } from './run.js';
+import { root } from './run.js';
 
 /** Where it is prepared. */
 export const corpora = join(root, 'target/corpora');
 
 /** Its manifest. */
 export interface Manifest {
-  /** The hash of the scripts that made it. */
-  recipe: string;
+  /** The hash of all documents. */
+  content: string;
   /** Documents in the pool. */
   documents: number;
   /** Words in the pool. */
@@ -22,6 +24,6 @@ export interface Manifest {
 
 /** Prepares it unless it is there, from the development packages. */
 export async function prepare(): Promise<Manifest> {
-  await run(process.execPath, ['test/corpora/prepare.mjs', '--out', corpora], () => undefined);
+  await promisify(execFile)(process.execPath, ['test/corpora/prepare.mjs', '--out', corpora], { cwd: root });
   return JSON.parse(readFileSync(join(corpora, 'manifest.json'), 'utf8')) as Manifest;
 }

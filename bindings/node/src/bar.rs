@@ -16,6 +16,7 @@ const RATE: u8 = 10;
 pub struct TerminalBar {
     bar: ProgressBar,
     phase: String,
+    documents: f64,
 }
 
 #[napi]
@@ -25,18 +26,19 @@ impl TerminalBar {
     pub fn new(color: bool) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(RATE));
         bar.set_style(style(color));
-        Self { bar, phase: String::new() }
+        Self { bar, phase: String::new(), documents: 0.0 }
     }
 
-    /// Shows how far the job is; a new phase starts the clock again.
+    /// Shows how far the job is; a new phase, or the same one once more, starts the clock again.
     #[napi]
     pub fn update(&mut self, event: ProgressEvent) {
-        if event.phase != self.phase {
+        if event.phase != self.phase || event.documents < self.documents {
             self.bar.reset();
             self.bar.enable_steady_tick(Duration::from_millis(200));
             self.bar.set_prefix(format!("{:<9}", event.phase));
             self.phase.clone_from(&event.phase);
         }
+        self.documents = event.documents;
         match event.total {
             Some(total) => self.bar.set_length(total as u64),
             None => self.bar.unset_length(),
@@ -65,9 +67,9 @@ impl TerminalBar {
 
 fn style(color: bool) -> ProgressStyle {
     let template = if color {
-        "{prefix:.bold} {bar:28.cyan/dim} {share:>4} {msg} {left}"
+        "{prefix:.bold} {wide_bar:.cyan/dim} {share:>4} {msg} {left}"
     } else {
-        "{prefix} {bar:28} {share:>4} {msg} {left}"
+        "{prefix} {wide_bar} {share:>4} {msg} {left}"
     };
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -78,8 +80,8 @@ fn style(color: bool) -> ProgressStyle {
             }
         })
         .with_key("left", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-            if state.len().is_some() && state.pos() > 0 {
-                let _ = write!(out, "{} left", indicatif::HumanDuration(state.eta()));
+            if state.pos() > 0 && state.len().is_some_and(|len| state.pos() < len) {
+                let _ = write!(out, "{:#} left", indicatif::HumanDuration(state.eta()));
             }
         })
 }

@@ -22,6 +22,7 @@ pub mod batches;
 pub mod cancel;
 pub mod doctor;
 mod error;
+pub mod jobs;
 pub mod progress;
 pub mod scorer;
 pub mod task;

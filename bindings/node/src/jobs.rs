@@ -1,0 +1,76 @@
+//! The jobs: options in, a promise of the summary out.
+
+use gristmill_core::{Control, Result};
+use gristmill_score::jobs::{self, FitOptions, ScoreOptions, SelectOptions};
+use napi::bindgen_prelude::{Env, Function, Object};
+use napi_derive::napi;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::cancel::CancelHandle;
+use crate::error::{parse, print, to_js};
+use crate::progress::{ProgressEvent, connect};
+use crate::task::spawn;
+
+/// Estimates a language model. `options` and the summary are the JSON text of `FitOptions` and `FitSummary`.
+#[napi(ts_return_type = "Promise<string>")]
+pub fn fit<'env>(
+    env: &'env Env,
+    options: String,
+    cancel: &CancelHandle,
+    #[napi(ts_arg_type = "(event: ProgressEvent) => void")] on_progress: Option<
+        Function<'_, ProgressEvent, ()>,
+    >,
+) -> napi::Result<Object<'env>> {
+    start::<FitOptions, _>(env, "gristmill-fit", options, cancel, on_progress, jobs::fit::run)
+}
+
+/// Scores a pool. `options` and the summary are the JSON text of `ScoreOptions` and `ScoreSummary`.
+#[napi(ts_return_type = "Promise<string>")]
+pub fn score<'env>(
+    env: &'env Env,
+    options: String,
+    cancel: &CancelHandle,
+    #[napi(ts_arg_type = "(event: ProgressEvent) => void")] on_progress: Option<
+        Function<'_, ProgressEvent, ()>,
+    >,
+) -> napi::Result<Object<'env>> {
+    start::<ScoreOptions, _>(env, "gristmill-score", options, cancel, on_progress, jobs::score::run)
+}
+
+/// Selects from a pool. `options` and the summary are the JSON text of `SelectOptions` and `SelectSummary`.
+#[napi(ts_return_type = "Promise<string>")]
+pub fn select<'env>(
+    env: &'env Env,
+    options: String,
+    cancel: &CancelHandle,
+    #[napi(ts_arg_type = "(event: ProgressEvent) => void")] on_progress: Option<
+        Function<'_, ProgressEvent, ()>,
+    >,
+) -> napi::Result<Object<'env>> {
+    start::<SelectOptions, _>(env, "gristmill-select", options, cancel, on_progress, jobs::select::run)
+}
+
+fn start<'env, O, S>(
+    env: &'env Env,
+    thread: &str,
+    options: String,
+    cancel: &CancelHandle,
+    on_progress: Option<Function<'_, ProgressEvent, ()>>,
+    run: fn(O, &Control) -> Result<S>,
+) -> napi::Result<Object<'env>>
+where
+    O: DeserializeOwned + Send + 'static,
+    S: Serialize + 'static,
+{
+    let options: O = parse(&options).map_err(|e| to_js(env, &e))?;
+    let cancel = cancel.token.clone();
+    let control = connect(Control::with_cancel(cancel.clone()), on_progress)?;
+    spawn(
+        env,
+        thread,
+        cancel,
+        move || run(options, &control).and_then(|summary| print(&summary)),
+        |text| text,
+    )
+}
