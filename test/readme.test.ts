@@ -46,8 +46,11 @@ describe('README', () => {
     const scripts = blocks('sh').filter((block) => block.includes('gristmill'));
     expect(scripts.length).toBeGreaterThan(0);
     for (const script of scripts) {
-      const env = { PATH: `${join(dir, 'bin')}:${process.env['PATH']}` };
-      const { code, stderr } = await program('bash', ['-euc', script], { cwd: dir, env });
+      const env = { PATH: `${join(dir, 'bin')}:${process.env['PATH']}`, BASH_ENV: '' };
+      const { code, stderr } = await program('bash', ['--norc', '--noprofile', '-euc', script], {
+        cwd: dir,
+        env,
+      });
       expect({ script, code, stderr }).toMatchObject({ code: 0, stderr: '' });
     }
   });
