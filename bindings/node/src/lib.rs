@@ -14,7 +14,7 @@
 //!
 //! # How failures cross
 //!
-//! An error becomes a JavaScript `Error` with `code`, `hint` and `location` as properties ([`error`]). A panic is
+//! An error becomes a JavaScript `Error` with `code`, `hint` and `location` as properties (module `error`). A panic is
 //! caught at the edge and becomes one with the code `INTERNAL`.
 
 pub mod bar;
