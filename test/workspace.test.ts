@@ -23,6 +23,7 @@ const BACKENDS = ['cpu', 'wgpu', 'cuda'].map((n) => `gristmill-${n}`);
 const FLOORS = [
   ['gristmill-core'],
   BACKENDS,
+  ['gristmill-conformance'],
   METHODS,
   ['gristmill-data'],
   ['gristmill-score', 'gristmill-train'],

@@ -1,5 +1,6 @@
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 
 /// The result of every fallible Gristmill function.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -61,6 +62,18 @@ codes! {
     JobMismatch = "JOB_MISMATCH",
     /// The caller asked to stop.
     Aborted = "ABORTED",
+    /// A tensor's shape does not fit the others of an operation, or its bytes.
+    ShapeMismatch = "SHAPE_MISMATCH",
+    /// A tensor's element type cannot serve an operation.
+    DtypeMismatch = "DTYPE_MISMATCH",
+    /// Tensors of one operation live on different devices.
+    DeviceMismatch = "DEVICE_MISMATCH",
+    /// No device of the kind that was asked for can be used on this machine.
+    DeviceUnavailable = "DEVICE_UNAVAILABLE",
+    /// A device stopped working; everything on it is gone, and another can be opened.
+    DeviceLost = "DEVICE_LOST",
+    /// A device or tensor was used after it was disposed of.
+    Disposed = "DISPOSED",
     /// A defect of Gristmill itself. Please report it.
     Internal = "INTERNAL",
 }
@@ -92,17 +105,20 @@ pub struct Location {
     pub offset: Option<u64>,
 }
 
+#[derive(Clone)]
 struct Inner {
     code: Code,
     message: String,
     hint: Option<String>,
     location: Location,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    // Shared, since one failure is told to everyone whose tensors it spoiled.
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 /// An error with a [`Code`], what happened, where, and what to do about it.
 ///
 /// `Display` prints all of it on one line; the parts are also available one by one.
+#[derive(Clone)]
 pub struct Error {
     // Boxed so that `Result<T>` stays small on the hot paths.
     inner: Box<Inner>,
@@ -141,7 +157,7 @@ impl Error {
 
     /// Adds the underlying cause.
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.inner.source = Some(source.into());
+        self.inner.source = Some(Arc::from(source.into()));
         self
     }
 
@@ -178,6 +194,12 @@ impl Error {
     /// Adds the byte offset, unless one is known already.
     pub fn at_offset(mut self, offset: u64) -> Self {
         self.inner.location.offset.get_or_insert(offset);
+        self
+    }
+
+    /// Says first which operation failed.
+    pub fn in_op(mut self, op: &str) -> Self {
+        self.inner.message = format!("{op}: {}", self.inner.message);
         self
     }
 

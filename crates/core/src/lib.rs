@@ -1,5 +1,6 @@
 //! What every Gristmill crate shares: errors that say what and where, cancellation and progress,
-//! counts that must add up, and hashes that never change.
+//! counts that must add up, hashes that never change; and tensors on a [`Device`], with the operations
+//! that every backend runs as data ([`ops`]), and random numbers ([`rng`]).
 //!
 //! Nothing here knows a backend, a file format or a method. A crate above returns [`Error`] from every
 //! fallible function; the binding turns its [`Code`] and [`Location`] into a typed JavaScript error
@@ -17,9 +18,19 @@
 
 mod control;
 mod counts;
+pub mod device;
+mod dtype;
 mod error;
 pub mod hash;
+pub mod ops;
+pub mod rng;
+mod shape;
+mod tensor;
 
 pub use control::{CancelToken, Control, Progress, Unit};
 pub use counts::Counts;
+pub use device::{Device, DeviceInfo};
+pub use dtype::{DType, Element};
 pub use error::{Code, Error, Location, Result, ResultExt};
+pub use shape::Shape;
+pub use tensor::Tensor;

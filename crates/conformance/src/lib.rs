@@ -1,0 +1,1 @@
+//! The table of cases that every backend must pass, and its runner.

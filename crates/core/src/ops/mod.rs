@@ -1,0 +1,254 @@
+//! Operations as data: what a backend is asked to do.
+//!
+//! Each is a struct with its tensors and scalars, the rules for their shapes and types, and its cost. Its name is the
+//! same everywhere: the file here and in every backend, the conformance case, the benchmark, the method of a tensor.
+//!
+//! # What an operation promises
+//!
+//! [`Promise`] says how its results compare with the scalar reference in the `cpu` crate: to the bit, or within a
+//! tolerance that the conformance table states for each case. Within one backend the same input gives the same bits,
+//! always: reductions have a fixed order, and no floating-point atomics are used.
+
+mod axpby;
+mod cast;
+mod check;
+mod copy;
+mod fill;
+mod linear_nll;
+mod loss_reduction;
+mod matmul;
+mod nll;
+mod philox;
+mod row_norm_scale;
+mod row_reduce;
+mod scale;
+mod segment_reduce;
+mod softmax_stats;
+mod topk;
+
+pub use axpby::Axpby;
+pub use cast::Cast;
+pub use copy::Copy;
+pub use fill::Fill;
+pub use linear_nll::LinearNll;
+pub use loss_reduction::{LossReduction, LossReductionOutput};
+pub use matmul::{Matmul, MatmulOptions, MatmulSizes};
+pub use nll::{Nll, NllOptions};
+pub use philox::{Draw, Philox};
+pub use row_norm_scale::{RowNormScale, RowNormScaleOutput};
+pub use row_reduce::RowReduce;
+pub use scale::Scale;
+pub use segment_reduce::SegmentReduce;
+pub use softmax_stats::{SoftmaxStats, SoftmaxStatsOutput};
+pub use topk::{Topk, TopkOutput};
+
+use crate::{Code, Device, Error, Result, Tensor};
+
+/// What an operation costs at the least, on any machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Floating-point (or integer) operations; a multiply-add counts as two.
+    pub flops: u64,
+    /// Bytes that must be read or written: each input and output once.
+    pub bytes: u64,
+}
+
+/// How the results compare with those of the scalar reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Promise {
+    /// The same bits on every backend.
+    Exact,
+    /// Close to what exact arithmetic gives; how close depends on the case.
+    Tolerance,
+}
+
+/// A rule of a reduction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reduction {
+    /// Sum of the elements; 0 of none.
+    Sum,
+    /// The greatest element; NaN if one is; negative infinity of none.
+    Max,
+    /// Sum of the squares; 0 of none.
+    SumSquares,
+}
+
+impl Reduction {
+    /// All of them.
+    pub const ALL: [Reduction; 3] = [Reduction::Sum, Reduction::Max, Reduction::SumSquares];
+
+    /// The name in options and cases.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Reduction::Sum => "sum",
+            Reduction::Max => "max",
+            Reduction::SumSquares => "sum-squares",
+        }
+    }
+}
+
+/// What every operation says of itself.
+pub trait Operation {
+    /// Its name.
+    const NAME: &'static str;
+    /// Whether its results are exact, whatever its scalars.
+    const PROMISE: Promise;
+    /// Whether its data can break its contract in ways that only show while it runs.
+    const MAY_FAULT: bool = false;
+
+    /// The tensors that it only reads.
+    fn inputs(&self) -> Vec<&Tensor>;
+    /// The tensors that it overwrites in full, whatever was in them.
+    fn outputs(&self) -> Vec<&Tensor>;
+    /// The tensors that it reads and changes in place.
+    fn updates(&self) -> Vec<&Tensor> {
+        Vec::new()
+    }
+    /// Whether the results of this one are exact.
+    fn promise(&self) -> Promise {
+        Self::PROMISE
+    }
+    /// Checks shapes, types and scalars.
+    fn check(&self) -> Result<()>;
+    /// What it costs.
+    fn cost(&self) -> Cost;
+    /// What is wrong when its data breaks its contract at this row.
+    fn fault(&self, row: u64) -> Error {
+        Error::new(Code::Internal, format!("a fault at row {row} of an operation that has none"))
+    }
+}
+
+macro_rules! ops {
+    ($($(#[$doc:meta])* $op:ident,)*) => {
+        /// An operation with its tensors.
+        #[derive(Debug, Clone)]
+        #[non_exhaustive]
+        pub enum Op { $($(#[$doc])* $op($op),)* }
+
+        $(impl From<$op> for Op {
+            fn from(op: $op) -> Self {
+                Op::$op(op)
+            }
+        })*
+
+        impl Op {
+            /// The names of all operations.
+            pub const NAMES: &'static [&'static str] = &[$(<$op as Operation>::NAME,)*];
+
+            /// Its name.
+            pub fn name(&self) -> &'static str {
+                match self { $(Op::$op(_) => <$op as Operation>::NAME,)* }
+            }
+
+            /// Whether its results are exact.
+            pub fn promise(&self) -> Promise {
+                match self { $(Op::$op(op) => op.promise(),)* }
+            }
+
+            /// Whether its data can break its contract in ways that only show while it runs.
+            pub fn may_fault(&self) -> bool {
+                match self { $(Op::$op(_) => <$op as Operation>::MAY_FAULT,)* }
+            }
+
+            /// The tensors that it only reads.
+            pub fn inputs(&self) -> Vec<&Tensor> {
+                match self { $(Op::$op(op) => op.inputs(),)* }
+            }
+
+            /// The tensors that it overwrites in full.
+            pub fn outputs(&self) -> Vec<&Tensor> {
+                match self { $(Op::$op(op) => op.outputs(),)* }
+            }
+
+            /// The tensors that it changes in place.
+            pub fn updates(&self) -> Vec<&Tensor> {
+                match self { $(Op::$op(op) => op.updates(),)* }
+            }
+
+            /// What it costs.
+            pub fn cost(&self) -> Cost {
+                match self { $(Op::$op(op) => op.cost(),)* }
+            }
+
+            /// What is wrong when its data breaks its contract at this row; without the operation's name.
+            pub fn fault(&self, row: u64) -> Error {
+                match self { $(Op::$op(op) => op.fault(row),)* }
+            }
+
+            fn check(&self) -> Result<()> {
+                match self { $(Op::$op(op) => op.check(),)* }
+            }
+        }
+    };
+}
+
+ops! {
+    /// One value everywhere.
+    Fill,
+    /// Another element type.
+    Cast,
+    /// The same elements elsewhere.
+    Copy,
+    /// A matrix product.
+    Matmul,
+    /// A sum, maximum or sum of squares of every row.
+    RowReduce,
+    /// The same of consecutive segments.
+    SegmentReduce,
+    /// A sum of two scaled tensors, in place.
+    Axpby,
+    /// A scaled tensor.
+    Scale,
+    /// Maximum and log-sum-exp of every row.
+    SoftmaxStats,
+    /// Negative log-likelihood of targets under logits.
+    Nll,
+    /// The same from hidden states and a head.
+    LinearNll,
+    /// Loss under a prior minus loss under a conditional model, per document.
+    LossReduction,
+    /// Counter-based random numbers.
+    Philox,
+    /// The entries of greatest magnitude of every chunk.
+    Topk,
+    /// Rows clipped to a norm, and their sum.
+    RowNormScale,
+}
+
+impl Op {
+    /// Checks everything that can be known without the data.
+    pub(crate) fn validate(&self, device: &Device) -> Result<()> {
+        self.check_places(device).and_then(|()| self.check()).map_err(|e| e.in_op(self.name()))
+    }
+
+    /// The tensors whose content matters to it: inputs and updates.
+    pub fn reads(&self) -> Vec<&Tensor> {
+        [self.inputs(), self.updates()].concat()
+    }
+
+    /// The tensors that it leaves changed: outputs and updates.
+    pub fn writes(&self) -> Vec<&Tensor> {
+        [self.outputs(), self.updates()].concat()
+    }
+
+    /// All tensors on this device; what is written shares no memory with anything else.
+    fn check_places(&self, device: &Device) -> Result<()> {
+        let (inputs, writes) = (self.inputs(), self.writes());
+        if let Some(stranger) = inputs.iter().chain(&writes).find(|t| !t.device().same(device)) {
+            return Err(Error::new(
+                Code::DeviceMismatch,
+                format!("a tensor is on {:?}, the operation on {device:?}", stranger.device()),
+            )
+            .hint("read it and make a tensor of it on this device"));
+        }
+        for (i, out) in writes.iter().enumerate() {
+            if inputs.iter().chain(&writes[..i]).any(|t| t.overlaps(out)) {
+                return Err(Error::new(
+                    Code::InvalidArgument,
+                    format!("what it writes ({out:?}) shares memory with another operand"),
+                ));
+            }
+        }
+        Ok(())
+    }
+}

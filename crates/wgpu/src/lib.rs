@@ -1,0 +1,1 @@
+//! The wgpu backend: Vulkan, Metal and Direct3D 12.
