@@ -102,18 +102,19 @@ mod tests {
         for d in DType::ALL {
             assert_eq!(d.name().parse::<DType>().unwrap(), d);
         }
-        fn same<T: Element>() {
-            assert_eq!(size_of::<T>(), T::DTYPE.size());
+        let sizes = [
+            (f32::DTYPE, size_of::<f32>()),
+            (f64::DTYPE, size_of::<f64>()),
+            (bf16::DTYPE, size_of::<bf16>()),
+            (f16::DTYPE, size_of::<f16>()),
+            (u8::DTYPE, size_of::<u8>()),
+            (i32::DTYPE, size_of::<i32>()),
+            (u32::DTYPE, size_of::<u32>()),
+        ];
+        assert_eq!(sizes.map(|(d, _)| d), DType::ALL);
+        for (d, size) in sizes {
+            assert_eq!(d.size(), size);
         }
-        (
-            same::<f32>(),
-            same::<f64>(),
-            same::<bf16>(),
-            same::<f16>(),
-            same::<u8>(),
-            same::<i32>(),
-            same::<u32>(),
-        );
         assert_eq!("fp8".parse::<DType>().unwrap_err().code(), Code::InvalidArgument);
     }
 }

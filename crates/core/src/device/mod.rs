@@ -10,6 +10,8 @@ mod backend;
 mod info;
 mod pool;
 mod queue;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -209,7 +211,7 @@ impl Device {
         if let Support::Unsupported(why) = (self.info().supports)(&op) {
             return Err(Error::new(Code::Unsupported, why).in_op(op.name()));
         }
-        self.send(Command::Run(op))
+        self.send(Command::Run(Box::new(op)))
     }
 
     /// Waits for everything that was enqueued before.

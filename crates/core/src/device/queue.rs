@@ -15,7 +15,7 @@ pub(crate) enum Command {
     Alloc(BufferId, usize),
     Adopt(BufferId, HostBytes),
     Write(Tensor, HostBytes),
-    Run(Op),
+    Run(Box<Op>),
     Read(Tensor, Reply<Vec<u8>>),
     Synchronize(Reply<()>),
     Free(BufferId),
@@ -64,7 +64,7 @@ fn panic_text(payload: &(dyn Any + Send)) -> &str {
 /// An operation under way whose data may turn out to be at fault, or that reads the result of such a one.
 struct Unproven {
     serial: u64,
-    op: Op,
+    op: Box<Op>,
 }
 
 /// How many operations may wait for proof before the queue asks the device: each keeps its tensors alive.
@@ -122,17 +122,23 @@ impl Queue {
                 }
                 Command::Synchronize(reply) => {
                     let result = self.prove();
+                    self.free_ahead();
+                    self.count();
                     reply.send(result);
                 }
                 Command::Free(id) => self.free(id),
                 Command::Close => break,
             }
-            self.counters.pooled_bytes.store(self.pool.bytes() as u64, Ordering::SeqCst);
+            self.count();
         }
         // Work that was enqueued before the close was promised to happen, for whoever shares the memory.
         let _ = self.prove();
         self.pool.clear();
-        self.counters.pooled_bytes.store(0, Ordering::SeqCst);
+        self.count();
+    }
+
+    fn count(&self) {
+        self.counters.pooled_bytes.store(self.pool.bytes() as u64, Ordering::SeqCst);
     }
 
     /// Calls the backend, unless the device is lost; notices when it gets lost.
@@ -210,7 +216,7 @@ impl Queue {
         }
     }
 
-    fn run(&mut self, op: Op) {
+    fn run(&mut self, op: Box<Op>) {
         self.serial += 1;
         let serial = self.serial;
         if let Err(e) = self.try_run(serial, &op) {
