@@ -22,12 +22,19 @@
 //! # Ok::<(), gristmill_core::Error>(())
 //! ```
 
+mod access;
+mod backend;
+mod buffer;
 mod features;
+mod memory;
+mod number;
 mod offsets;
 pub mod ops;
 pub mod reference;
 
+pub use backend::{Cpu, Fast, Host, Kernels, Reference, Scalar, open, open_reference};
 pub use features::{Features, features};
+pub use memory::{Memory, memory};
 pub use offsets::Offset;
 
 /// A number that operations read: `f32` or `f64`. Sums are always in `f64`.

@@ -1,6 +1,6 @@
 use serde::Serialize;
 
-use crate::memory::{Memory, memory};
+use gristmill_cpu::{Memory, memory};
 
 /// What this machine and this build can do.
 #[derive(Debug, Clone, Serialize)]

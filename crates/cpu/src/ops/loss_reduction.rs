@@ -1,9 +1,11 @@
-use gristmill_core::{Error, Result};
+use gristmill_core::{Error, Result, ops};
 use rayon::prelude::*;
 
 use super::lanes::{canonical, dispatch, sum};
 use super::segments_per_task;
+use crate::access::{Access, Indices};
 use crate::offsets::{bounds, validate};
+use crate::reference::fail_at;
 use crate::{Offset, Real};
 
 /// Where [`loss_reduction`] writes: one number per segment each.
@@ -71,6 +73,39 @@ pub fn loss_reduction<T: Real, O: Offset>(
                 .for_each(|(task, (score, prior, conditional))| {
                     run(task * n, LossReduction { prior, conditional, score });
                 })
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn run(op: &ops::LossReduction, access: &Access) -> Result<()> {
+    run_with(op, access, loss_reduction, loss_reduction)
+}
+
+/// Runs a function over slices, for offsets of either type, as the operation on a device.
+pub(crate) fn run_with(
+    op: &ops::LossReduction,
+    access: &Access,
+    unsigned: impl Fn(&[f32], &[f32], &[u32], LossReduction<'_>) -> Result<()>,
+    signed: impl Fn(&[f32], &[f32], &[i32], LossReduction<'_>) -> Result<()>,
+) -> Result<()> {
+    let offsets = access.indices(&op.offsets)?;
+    fail_at(op, offsets.first_unordered(op.prior.len()))?;
+    let documents = op.score.len();
+    if documents == 0 {
+        return Ok(());
+    }
+    let (p, c) = (access.input(&op.prior)?, access.input(&op.conditional)?);
+    let mut out = [vec![0.0; documents], vec![0.0; documents], vec![0.0; documents]];
+    let [prior, conditional, score] = &mut out;
+    let slices = LossReduction { prior, conditional, score };
+    match offsets {
+        Indices::U32(offsets) => unsigned(p, c, offsets, slices)?,
+        Indices::I32(offsets) => signed(p, c, offsets, slices)?,
+    }
+    for (tensor, exact) in [&op.prior_sum, &op.conditional_sum, &op.score].into_iter().zip(&out) {
+        for (out, &exact) in access.output::<f32>(tensor)?.iter_mut().zip(exact) {
+            *out = exact as f32;
         }
     }
     Ok(())

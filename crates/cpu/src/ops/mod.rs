@@ -2,12 +2,26 @@
 
 mod lanes;
 mod loss_reduction;
-mod segment_sum;
+mod segment_reduce;
 
 pub use loss_reduction::{LossReduction, loss_reduction};
-pub use segment_sum::segment_sum;
+pub use segment_reduce::segment_sum;
+
+use gristmill_core::Result;
+use gristmill_core::ops::Op;
+
+use crate::access::Access;
 
 pub(crate) use lanes::wide;
+pub(crate) use loss_reduction::run_with as loss_reduction_with;
+
+/// Carries out an operation.
+pub(crate) fn run(op: &Op, access: &Access) -> Result<()> {
+    match op {
+        Op::LossReduction(op) => loss_reduction::run(op, access),
+        other => crate::reference::run(other, access),
+    }
+}
 
 /// Below this many values an operation stays on the calling thread.
 const PARALLEL: usize = 1 << 17;

@@ -1,6 +1,7 @@
-use gristmill_core::Result;
+use gristmill_core::{Result, ops};
 
 use super::segment_sum;
+use crate::access::Access;
 use crate::ops::LossReduction;
 use crate::{Offset, Real};
 
@@ -19,4 +20,8 @@ pub fn loss_reduction<T: Real, O: Offset>(
         *score = (out.prior[segment] - out.conditional[segment]) / tokens as f64;
     }
     Ok(())
+}
+
+pub(super) fn run(op: &ops::LossReduction, access: &Access) -> Result<()> {
+    crate::ops::loss_reduction_with(op, access, loss_reduction, loss_reduction)
 }

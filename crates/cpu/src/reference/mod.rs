@@ -1,7 +1,57 @@
-//! The definitions: scalar code in the order in which one would write the formula.
+//! The definitions: scalar code in the order in which one would write the formula, in `f64`, rounded once at the end.
 
+mod axpby;
+mod cast;
+mod copy;
+mod fill;
+mod linear_nll;
 mod loss_reduction;
-mod segment_sum;
+mod matmul;
+mod nll;
+mod philox;
+mod row_norm_scale;
+mod row_reduce;
+mod scale;
+mod segment_reduce;
+mod softmax_stats;
+mod topk;
 
 pub use loss_reduction::loss_reduction;
-pub use segment_sum::segment_sum;
+pub use segment_reduce::segment_sum;
+
+use gristmill_core::ops::{Op, Operation};
+use gristmill_core::{Code, Error, Result};
+
+use crate::access::Access;
+
+/// Carries out an operation.
+pub(crate) fn run(op: &Op, access: &Access) -> Result<()> {
+    match op {
+        Op::Fill(op) => fill::run(op, access),
+        Op::Cast(op) => cast::run(op, access),
+        Op::Copy(op) => copy::run(op, access),
+        Op::Matmul(op) => matmul::run(op, access),
+        Op::RowReduce(op) => row_reduce::run(op, access),
+        Op::SegmentReduce(op) => segment_reduce::run(op, access),
+        Op::Axpby(op) => axpby::run(op, access),
+        Op::Scale(op) => scale::run(op, access),
+        Op::SoftmaxStats(op) => softmax_stats::run(op, access),
+        Op::Nll(op) => nll::run(op, access),
+        Op::LinearNll(op) => linear_nll::run(op, access),
+        Op::LossReduction(op) => loss_reduction::run(op, access),
+        Op::Philox(op) => philox::run(op, access),
+        Op::Topk(op) => topk::run(op, access),
+        Op::RowNormScale(op) => row_norm_scale::run(op, access),
+        other => Err(not_yet(other)),
+    }
+}
+
+/// The error for an operation that was added to `core` alone.
+pub(crate) fn not_yet(op: &Op) -> Error {
+    Error::new(Code::Unsupported, format!("the CPU has no {}", op.name()))
+}
+
+/// The fault of an operation, if it has one.
+pub(crate) fn fail_at(op: &impl Operation, row: Option<u64>) -> Result<()> {
+    row.map_or(Ok(()), |row| Err(op.fault(row)))
+}

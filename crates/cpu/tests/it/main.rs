@@ -1,5 +1,7 @@
 //! The fast operations held against their definitions.
 
+mod conformance;
+
 use proptest::prelude::*;
 
 use gristmill_core::Code;

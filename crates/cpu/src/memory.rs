@@ -15,8 +15,15 @@ pub struct Memory {
     pub limit: Option<u64>,
 }
 
+impl Memory {
+    /// What this process may have at the most.
+    pub fn usable(&self) -> Option<u64> {
+        self.limit.or(self.total)
+    }
+}
+
 /// Reads how much memory there is (on Linux, from `/proc/meminfo` and the control group).
-pub(crate) fn memory() -> Memory {
+pub fn memory() -> Memory {
     let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let total = field(&info, "MemTotal:");
     let limit = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]

@@ -1,0 +1,57 @@
+//! The table itself, an operation or a family a file.
+
+mod elementwise;
+mod faults;
+mod loss;
+mod matmul;
+mod philox;
+mod reduce;
+mod row_norm_scale;
+mod topk;
+
+use gristmill_core::DType;
+
+use crate::Case;
+
+/// The floating-point types of every backend, and the one of the CPU.
+const FLOATS: [DType; 4] = [DType::F32, DType::Bf16, DType::F16, DType::F64];
+
+/// All cases. The same on every machine, but for the numbers that a run draws.
+pub fn cases() -> Vec<Case> {
+    [
+        elementwise::cases(),
+        matmul::cases(),
+        reduce::cases(),
+        loss::cases(),
+        philox::cases(),
+        topk::cases(),
+        row_norm_scale::cases(),
+        faults::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// What adding up `n` terms in `f32` may cost, in units of the sum of their magnitudes: for additions in blocks or by
+/// trees, as every backend does them, with room for tensor cores that round towards zero.
+fn sum_error(n: usize) -> f64 {
+    2f64.powi(-23) * (8.0 + n as f64 / 16.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use gristmill_core::ops::Op;
+
+    #[test]
+    fn names_are_distinct_and_every_operation_has_cases() {
+        let cases = super::cases();
+        let names: HashSet<_> = cases.iter().map(|c| &c.name).collect();
+        assert_eq!(names.len(), cases.len());
+        for op in Op::NAMES {
+            assert!(cases.iter().filter(|c| c.op == *op).count() >= 5, "{op}");
+        }
+    }
+}
