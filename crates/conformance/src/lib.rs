@@ -24,6 +24,7 @@
 //! # Ok::<(), gristmill_core::Error>(())
 //! ```
 
+pub mod bench;
 mod case;
 mod cases;
 mod compare;
@@ -36,4 +37,4 @@ mod values;
 pub use case::{Bound, Case};
 pub use cases::cases;
 pub use report::{Outcome, Report, Row};
-pub use run::{RunOptions, run};
+pub use run::{RunOptions, digests, run};

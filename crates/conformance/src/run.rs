@@ -59,6 +59,33 @@ pub fn run(device: &Device, options: &RunOptions, mut progress: impl FnMut(&Row)
     Ok(Report { device: device.info().clone(), seed, rows })
 }
 
+/// A hash of the results of every case on a device, faults apart, in the order of the table: two runs with one seed
+/// gave the same bits exactly where their digests are equal.
+///
+/// # Errors
+/// As [`run`]; [`Code::InvalidArgument`] without a seed.
+pub fn digests(device: &Device, options: &RunOptions) -> Result<Vec<(String, u64)>> {
+    options.check()?;
+    let Some(seed) = options.seed else {
+        return Err(Error::invalid_argument("seed", "digests of different inputs say nothing"));
+    };
+    let mut digests = Vec::new();
+    for case in crate::cases().into_iter().filter(|case| options.selects(case.op)) {
+        let mut draw = Draw::new(seed, &case.name);
+        let Problem { operands, op, fault: None, .. } = (case.build)(&mut draw) else { continue };
+        match outputs(device, &operands, &op, &mut draw) {
+            Ok(outputs) => {
+                let bytes: Vec<u8> = outputs.into_iter().flat_map(|output| output.bytes).collect();
+                digests.push((case.name, gristmill_core::hash::hash64(0, &bytes)));
+            }
+            Err(Stop::Error(e)) if e.code() == Code::Unsupported => {}
+            Err(Stop::Error(e)) => return Err(e),
+            Err(Stop::Wrong(why)) => return Err(Error::new(Code::Internal, why).in_op(&case.name)),
+        }
+    }
+    Ok(digests)
+}
+
 /// Why a case did not pass.
 enum Stop {
     Wrong(String),

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use gristmill_conformance::bench::{self, BenchOptions};
 use gristmill_conformance::{Outcome, Report, RunOptions, cases, run};
-use gristmill_core::device::{Backend, Buffer, Buffers, Fault};
+use gristmill_core::device::{Backend, Buffer, Buffers, DeviceKind, Fault, Support};
 use gristmill_core::ops::{Op, Reduction};
-use gristmill_core::{Code, Device, DeviceInfo, Result};
-use gristmill_cpu::Reference;
+use gristmill_core::{Code, DType, Device, DeviceInfo, Result};
+use gristmill_cpu::{Cpu, Reference};
 
 fn options(ops: &[&str]) -> RunOptions {
     RunOptions { ops: Some(ops.iter().map(|&op| op.into()).collect()), seed: Some(7) }
@@ -201,37 +202,50 @@ fn faults_must_be_reported_where_they_are() {
     }
 }
 
+/// A backend that says other things of itself.
+struct Dressed<B> {
+    backend: B,
+    dress: fn(&mut DeviceInfo),
+}
+
+impl<B: Backend> Backend for Dressed<B> {
+    fn info(&self) -> Arc<DeviceInfo> {
+        let mut info = (*self.backend.info()).clone();
+        (self.dress)(&mut info);
+        Arc::new(info)
+    }
+
+    fn alloc(&mut self, bytes: usize) -> Result<Buffer> {
+        self.backend.alloc(bytes)
+    }
+
+    fn write(&mut self, dst: &Buffer, offset: usize, src: &[u8]) -> Result<()> {
+        self.backend.write(dst, offset, src)
+    }
+
+    fn read(&mut self, src: &Buffer, offset: usize, dst: &mut [u8]) -> Result<()> {
+        self.backend.read(src, offset, dst)
+    }
+
+    fn run(&mut self, serial: u64, op: &Op, buffers: &Buffers) -> Result<()> {
+        self.backend.run(serial, op, buffers)
+    }
+
+    fn finish(&mut self) -> Result<Vec<Fault>> {
+        self.backend.finish()
+    }
+}
+
 #[test]
 fn a_device_that_refuses_is_skipped_with_its_reason() {
-    struct Refuses(Reference);
-    impl Backend for Refuses {
-        fn info(&self) -> Arc<DeviceInfo> {
-            let info = DeviceInfo {
-                supports: |op| match op.inputs().iter().chain(&op.outputs()).any(|t| t.dtype().size() == 8) {
-                    true => gristmill_core::device::Support::Unsupported("no f64 here".into()),
-                    false => gristmill_core::device::Support::Native,
-                },
-                ..(*self.0.info()).clone()
-            };
-            Arc::new(info)
-        }
-        fn alloc(&mut self, bytes: usize) -> Result<Buffer> {
-            self.0.alloc(bytes)
-        }
-        fn write(&mut self, dst: &Buffer, offset: usize, src: &[u8]) -> Result<()> {
-            self.0.write(dst, offset, src)
-        }
-        fn read(&mut self, src: &Buffer, offset: usize, dst: &mut [u8]) -> Result<()> {
-            self.0.read(src, offset, dst)
-        }
-        fn run(&mut self, serial: u64, op: &Op, buffers: &Buffers) -> Result<()> {
-            self.0.run(serial, op, buffers)
-        }
-        fn finish(&mut self) -> Result<Vec<Fault>> {
-            self.0.finish()
-        }
-    }
-    let device = Device::open(|| Ok(Box::new(Refuses(Reference::new())))).unwrap();
+    let refuses = |info: &mut DeviceInfo| {
+        info.supports = |op| match op.inputs().iter().any(|t| t.dtype() == DType::F64) {
+            true => Support::Unsupported("no f64 here".into()),
+            false => Support::Native,
+        };
+    };
+    let device =
+        Device::open(move || Ok(Box::new(Dressed { backend: Reference::new(), dress: refuses }))).unwrap();
     let report = run(&device, &options(&["scale"]), |_| {}).unwrap();
     let [passed, failed, skipped] = report.counts();
     assert!(passed > 10 && failed == 0 && skipped == 5, "{report}");
@@ -242,4 +256,31 @@ fn a_device_that_refuses_is_skipped_with_its_reason() {
     assert!(skipped["why"].as_str().unwrap().contains("no f64 here"));
     let passed = rows.iter().find(|row| row["outcome"] == "passed").unwrap();
     assert_eq!((&passed["error"], &passed["op"]), (&0.0.into(), &"scale".into()));
+}
+
+/// As a device of the kind whose benchmark is small.
+#[test]
+fn the_bench_measures_every_operation_against_a_limit() {
+    let small = |info: &mut DeviceInfo| info.kind = DeviceKind::Software;
+    let device = Device::open(move || Ok(Box::new(Dressed { backend: Cpu::new(), dress: small }))).unwrap();
+    let options = BenchOptions { ops: None, rounds: 1, seconds: 0.0 };
+    let mut heard = 0;
+    let report = bench::run(&device, &options, |_| heard += 1).unwrap();
+    assert_eq!(heard, report.rows.len());
+    for op in Op::NAMES {
+        assert!(report.rows.iter().any(|row| row.op == *op), "{op}");
+    }
+    for row in &report.rows {
+        let limit = report.limits.iter().find(|limit| limit.name == row.limit).unwrap();
+        assert_eq!(row.share, row.rate.value() / limit.rate.value());
+        assert!(row.seconds > 0.0 && row.share > 0.0, "{row}");
+    }
+    // Every byte of a copy is read once and written once.
+    let copy = report.rows.iter().find(|row| row.op == "copy").unwrap();
+    let bytes = copy.rate.value() * copy.seconds * 1e9;
+    assert!((bytes - f64::from(1 << 25)).abs() < 1.0, "{bytes}");
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["rows"][0]["rate"]["unit"], "GB/s");
+    let options = BenchOptions { rounds: 0, ..BenchOptions::default() };
+    assert_eq!(bench::run(&device, &options, |_| {}).unwrap_err().code(), Code::InvalidArgument);
 }

@@ -27,7 +27,7 @@ pub fn features() -> Features {
     Features {
         arch: std::env::consts::ARCH,
         extensions: extensions(),
-        vectors: if crate::ops::wide() { "avx2" } else { baseline() },
+        vectors: crate::ops::Vectors::detect().name(),
         threads: std::thread::available_parallelism().map_or(1, NonZero::get),
     }
 }
@@ -48,14 +48,6 @@ fn extensions() -> Vec<&'static str> {
     Vec::new()
 }
 
-fn baseline() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "sse2",
-        "aarch64" => "neon",
-        _ => "scalar",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,7 +65,9 @@ mod tests {
             for name in ["avx2", "fma", "avx512f"] {
                 assert_eq!(f.extensions.contains(&name), listed(name), "{name}");
             }
-            assert_eq!(f.vectors == "avx2", listed("avx2"));
+            let avx512 = ["avx512f", "avx512bw", "avx512dq", "avx512vl"].into_iter().all(listed);
+            assert_eq!(f.vectors == "avx512", avx512);
+            assert_eq!(f.vectors == "avx2", listed("avx2") && !avx512);
         }
     }
 }

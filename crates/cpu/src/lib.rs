@@ -26,6 +26,7 @@ mod access;
 mod backend;
 mod buffer;
 mod features;
+mod float;
 mod memory;
 mod number;
 mod offsets;
@@ -38,7 +39,8 @@ pub use memory::{Memory, memory};
 pub use offsets::Offset;
 
 /// A number that operations read: `f32` or `f64`. Sums are always in `f64`.
-pub trait Real: Copy + Into<f64> + Send + Sync + sealed::Sealed {}
+#[allow(private_bounds)]
+pub trait Real: number::Number + Into<f64> + sealed::Sealed {}
 
 impl Real for f32 {}
 impl Real for f64 {}

@@ -1,23 +1,25 @@
 use gristmill_core::{Code, DType, Element, Error};
 use half::{bf16, f16};
 
+use crate::float::Float;
+
 /// An element as a number: the conversions of [`gristmill_core::ops::Cast`], by way of `f64`, which holds every
-/// value of every type.
+/// value of every type. The names are not those of `half`, whose own methods would go before these, and lose bits.
 pub(crate) trait Number: Element {
-    fn to_f64(self) -> f64;
+    fn as_f64(self) -> f64;
     /// To the nearest, ties to even; integers towards zero and saturating.
-    fn from_f64(x: f64) -> Self;
+    fn nearest(x: f64) -> Self;
 }
 
 macro_rules! numbers {
     ($($t:ty)*) => {$(
         impl Number for $t {
             #[inline(always)]
-            fn to_f64(self) -> f64 {
+            fn as_f64(self) -> f64 {
                 self.into()
             }
             #[inline(always)]
-            fn from_f64(x: f64) -> Self {
+            fn nearest(x: f64) -> Self {
                 x as $t
             }
         }
@@ -29,12 +31,12 @@ macro_rules! halves {
     ($($t:ty)*) => {$(
         impl Number for $t {
             #[inline(always)]
-            fn to_f64(self) -> f64 {
-                self.to_f64()
+            fn as_f64(self) -> f64 {
+                self.widen().into()
             }
             #[inline(always)]
-            fn from_f64(x: f64) -> Self {
-                <$t>::from_f32(round_to_odd(x))
+            fn nearest(x: f64) -> Self {
+                Self::narrow(round_to_odd(x))
             }
         }
     )*};
@@ -114,16 +116,16 @@ mod tests {
                 for hair in [0.0, 2f64.powi(-40), -2f64.powi(-40)] {
                     for scale in [1.0, -1.0, 2f64.powi(-14), 2f64.powi(-20)] {
                         let x = (base + tie + hair) * scale;
-                        assert_eq!(<f16 as Number>::from_f64(x).to_bits(), nearest(x, &f16s), "{x:e}");
-                        assert_eq!(<bf16 as Number>::from_f64(x).to_bits(), nearest(x, &bf16s), "{x:e}");
+                        assert_eq!(<f16 as Number>::nearest(x).to_bits(), nearest(x, &f16s), "{x:e}");
+                        assert_eq!(<bf16 as Number>::nearest(x).to_bits(), nearest(x, &bf16s), "{x:e}");
                     }
                 }
             }
         }
-        assert_eq!(<f16 as Number>::from_f64(65_520.0), f16::INFINITY);
-        assert_eq!(<f16 as Number>::from_f64(65_519.999_999_999), f16::MAX);
-        assert_eq!(<bf16 as Number>::from_f64(1e300), bf16::INFINITY);
-        assert_eq!(<bf16 as Number>::from_f64(-1e-300).to_bits(), 0x8000);
-        assert!(<bf16 as Number>::from_f64(f64::NAN).is_nan());
+        assert_eq!(<f16 as Number>::nearest(65_520.0), f16::INFINITY);
+        assert_eq!(<f16 as Number>::nearest(65_519.999_999_999), f16::MAX);
+        assert_eq!(<bf16 as Number>::nearest(1e300), bf16::INFINITY);
+        assert_eq!(<bf16 as Number>::nearest(-1e-300).to_bits(), 0x8000);
+        assert!(<bf16 as Number>::nearest(f64::NAN).is_nan());
     }
 }

@@ -36,6 +36,7 @@ pub(super) fn cases() -> Vec<Case> {
         (10_000, 1000, 999),
         (70_001, 1 << 20, 100),
         (200_003, 65_536, 655),
+        (2_200_000, 1 << 22, 1000),
     ] {
         cases.push(topk(n, chunk, k, Values::Normal(1.0)));
     }

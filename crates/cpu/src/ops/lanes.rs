@@ -1,25 +1,26 @@
-//! Sums in a fixed order that vectors of any width can follow.
+//! Vectors of whatever width the machine has, from one source.
 //!
-//! Value `i` of a segment goes to lane `i % 8`; the lanes are added in pairs at the end. A machine with
-//! 128-bit vectors holds the lanes in four registers, one with 256-bit vectors in two: the additions are the
-//! same and so are the bits. The compiler does not reorder floating-point additions, nor fuse them with
-//! anything, so one source serves all widths.
+//! Loops here are written over lanes: value `i` of a run goes to lane `i % n`, and the lanes are combined in pairs at
+//! the end. A machine with 128-bit vectors holds the lanes in several registers, one with 512-bit vectors in one: the
+//! additions are the same and so are the bits. The compiler does not reorder floating-point additions, nor fuse them
+//! with anything, so one source serves all widths.
 
-use crate::Real;
+use crate::number::Number;
 
 const LANES: usize = 8;
 
+/// The sum of what `term` makes of the values, in `f64`.
 #[inline(always)]
-pub(super) fn sum<T: Real>(values: &[T]) -> f64 {
+pub(super) fn sum<T: Number>(values: &[T], term: impl Fn(f64) -> f64) -> f64 {
     let mut lanes = [0.0; LANES];
     let mut chunks = values.chunks_exact(LANES);
     for chunk in &mut chunks {
         for (lane, &value) in lanes.iter_mut().zip(chunk) {
-            *lane += value.into();
+            *lane += term(value.as_f64());
         }
     }
     for (lane, &value) in lanes.iter_mut().zip(chunks.remainder()) {
-        *lane += value.into();
+        *lane += term(value.as_f64());
     }
     total(lanes)
 }
@@ -36,12 +37,69 @@ pub(super) fn canonical(x: f64) -> f64 {
     if x.is_nan() { f64::NAN } else { x }
 }
 
-/// Whether the 256-bit version runs on this machine.
-pub(crate) fn wide() -> bool {
+/// The greatest of `floor` and what `key` makes of the values, NaNs aside.
+#[inline(always)]
+pub(super) fn max<T: Copy, K: Copy + PartialOrd, const N: usize>(
+    values: &[T],
+    floor: K,
+    key: impl Fn(T) -> K,
+) -> K {
+    let greater = |a: K, b: K| if b > a { b } else { a };
+    let mut lanes = [floor; N];
+    let mut chunks = values.chunks_exact(N);
+    for chunk in &mut chunks {
+        for (lane, &value) in lanes.iter_mut().zip(chunk) {
+            *lane = greater(*lane, key(value));
+        }
+    }
+    let rest = chunks.remainder().iter().map(|&value| key(value));
+    rest.chain(lanes).fold(floor, greater)
+}
+
+/// The vectors that operations use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Vectors {
+    /// Those that every processor of this architecture has.
+    Baseline,
+    /// 256 bits.
     #[cfg(target_arch = "x86_64")]
-    return std::arch::is_x86_feature_detected!("avx2");
-    #[cfg(not(target_arch = "x86_64"))]
-    return false;
+    Avx2,
+    /// 512 bits.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Vectors {
+    /// The widest of this machine.
+    #[inline(always)]
+    pub(crate) fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::is_x86_feature_detected as has;
+            if has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") {
+                return Vectors::Avx512;
+            }
+            if has!("avx2") {
+                return Vectors::Avx2;
+            }
+        }
+        Vectors::Baseline
+    }
+
+    /// The name in reports.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Vectors::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Vectors::Avx2 => "avx2",
+            Vectors::Baseline => match std::env::consts::ARCH {
+                "x86_64" => "sse2",
+                "aarch64" => "neon",
+                _ => "scalar",
+            },
+        }
+    }
 }
 
 /// Runs `work` compiled for the widest vectors of this machine. `work` must be `#[inline(always)]` down to
@@ -54,9 +112,16 @@ pub(super) fn dispatch<R>(work: impl FnOnce() -> R) -> R {
         fn avx2<R>(work: impl FnOnce() -> R) -> R {
             work()
         }
-        if wide() {
-            // SAFETY: the processor has AVX2, as `wide` just found.
-            return unsafe { avx2(work) };
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        fn avx512<R>(work: impl FnOnce() -> R) -> R {
+            work()
+        }
+        match Vectors::detect() {
+            // SAFETY: the processor has the extensions, as `detect` just found.
+            Vectors::Avx512 => return unsafe { avx512(work) },
+            // SAFETY: as above.
+            Vectors::Avx2 => return unsafe { avx2(work) },
+            Vectors::Baseline => {}
         }
     }
     work()

@@ -57,8 +57,8 @@ pub fn loss_reduction<T: Real, O: Offset>(
                 for (i, score) in out.score.iter_mut().enumerate() {
                     let tokens = bounds(offsets, first + i);
                     let n = tokens.len() as f64;
-                    out.prior[i] = sum(&prior[tokens.clone()]);
-                    out.conditional[i] = sum(&conditional[tokens]);
+                    out.prior[i] = sum(&prior[tokens.clone()], |x| x);
+                    out.conditional[i] = sum(&conditional[tokens], |x| x);
                     *score = canonical((out.prior[i] - out.conditional[i]) / n);
                 }
             },

@@ -1,33 +1,74 @@
 //! The fast versions.
 
+mod axpby;
+mod cast;
+mod copy;
+mod elementwise;
+mod exp;
+mod fill;
 mod lanes;
+mod linear_nll;
 mod loss_reduction;
+mod matmul;
+mod nll;
+mod philox;
+mod reduce;
+mod row_norm_scale;
+mod row_reduce;
+mod scale;
 mod segment_reduce;
+mod softmax;
+mod softmax_stats;
+mod topk;
 
 pub use loss_reduction::{LossReduction, loss_reduction};
 pub use segment_reduce::segment_sum;
 
 use gristmill_core::Result;
 use gristmill_core::ops::Op;
+use rayon::prelude::*;
 
 use crate::access::Access;
 
-pub(crate) use lanes::wide;
+pub(crate) use lanes::Vectors;
 pub(crate) use loss_reduction::run_with as loss_reduction_with;
 
 /// Carries out an operation.
 pub(crate) fn run(op: &Op, access: &Access) -> Result<()> {
     match op {
+        Op::Fill(op) => fill::run(op, access),
+        Op::Cast(op) => cast::run(op, access),
+        Op::Copy(op) => copy::run(op, access),
+        Op::Matmul(op) => matmul::run(op, access),
+        Op::RowReduce(op) => row_reduce::run(op, access),
+        Op::SegmentReduce(op) => segment_reduce::run(op, access),
+        Op::Axpby(op) => axpby::run(op, access),
+        Op::Scale(op) => scale::run(op, access),
+        Op::SoftmaxStats(op) => softmax_stats::run(op, access),
+        Op::Nll(op) => nll::run(op, access),
+        Op::LinearNll(op) => linear_nll::run(op, access),
         Op::LossReduction(op) => loss_reduction::run(op, access),
-        other => crate::reference::run(other, access),
+        Op::Philox(op) => philox::run(op, access),
+        Op::Topk(op) => topk::run(op, access),
+        Op::RowNormScale(op) => row_norm_scale::run(op, access),
+        other => Err(crate::reference::not_yet(other)),
     }
 }
 
 /// Below this many values an operation stays on the calling thread.
-const PARALLEL: usize = 1 << 17;
+const PARALLEL: usize = 1 << 16;
 
 /// Values that one task takes at the least.
 const TASK: usize = 1 << 15;
+
+/// Calls `work` with pieces of an output that has one number for each of some segments, and where they begin; the
+/// segments have `values` values in all.
+fn segments<T: Send>(values: usize, out: &mut [T], work: impl Fn(usize, &mut [T]) + Sync) {
+    match segments_per_task(values, out.len()) {
+        None => work(0, out),
+        Some(n) => out.par_chunks_mut(n).enumerate().for_each(|(task, out)| work(task * n, out)),
+    }
+}
 
 /// How many segments make a task, or `None` when the work is not worth a second thread.
 fn segments_per_task(values: usize, segments: usize) -> Option<usize> {

@@ -7,7 +7,7 @@ use crate::number::{Number, with};
 pub(super) fn run(op: &Cast, access: &Access) -> Result<()> {
     with!(op.x.dtype(), all X => with!(op.out.dtype(), all Y => {
         for (out, &x) in access.output::<Y>(&op.out)?.iter_mut().zip(access.input::<X>(&op.x)?) {
-            *out = Y::from_f64(x.to_f64());
+            *out = Y::nearest(x.as_f64());
         }
         Ok(())
     }))

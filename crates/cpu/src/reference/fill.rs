@@ -6,7 +6,7 @@ use crate::number::{Number, with};
 
 pub(super) fn run(op: &Fill, access: &Access) -> Result<()> {
     with!(op.out.dtype(), all T => {
-        access.output::<T>(&op.out)?.fill(T::from_f64(op.value));
+        access.output::<T>(&op.out)?.fill(T::nearest(op.value));
         Ok(())
     })
 }

@@ -16,7 +16,7 @@ pub(super) fn run(op: &LinearNll, access: &Access) -> Result<()> {
         for (row, out) in access.output::<f32>(&op.out)?.iter_mut().enumerate() {
             let hidden = &hidden[row * d..][..d];
             let logits = |j: usize| {
-                hidden.iter().zip(&head[j * d..][..d]).map(|(h, w)| h.to_f64() * w.to_f64()).sum()
+                hidden.iter().zip(&head[j * d..][..d]).map(|(h, w)| h.as_f64() * w.as_f64()).sum()
             };
             *out = loss(op.vocab, logits, bias, op.softcap, targets.at(row) as usize) as f32;
         }

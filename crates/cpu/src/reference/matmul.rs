@@ -20,10 +20,10 @@ fn multiply<T: Number, O: Number>(op: &Matmul, access: &Access) -> Result<()> {
         let at_b = |l: usize, j: usize| if op.trans_b { b[j * s.k + l] } else { b[l * s.n + j] };
         for i in 0..s.m {
             for j in 0..s.n {
-                let dot: f64 = (0..s.k).map(|l| at_a(i, l).to_f64() * at_b(l, j).to_f64()).sum();
+                let dot: f64 = (0..s.k).map(|l| at_a(i, l).as_f64() * at_b(l, j).as_f64()).sum();
                 let out = &mut out[(batch * s.m + i) * s.n + j];
-                let before = if beta == 0.0 { 0.0 } else { beta * out.to_f64() };
-                *out = O::from_f64(alpha * dot + before);
+                let before = if beta == 0.0 { 0.0 } else { beta * out.as_f64() };
+                *out = O::nearest(alpha * dot + before);
             }
         }
     }

@@ -14,7 +14,7 @@ pub(super) fn run(op: &Nll, access: &Access) -> Result<()> {
     with!(op.logits.dtype(), common T => {
         let logits = access.input::<T>(&op.logits)?;
         for (row, out) in access.output::<f32>(&op.out)?.iter_mut().enumerate() {
-            let logits = |j: usize| logits[row * columns + j].to_f64();
+            let logits = |j: usize| logits[row * columns + j].as_f64();
             *out = loss(op.vocab, logits, bias, op.softcap, targets.at(row) as usize) as f32;
         }
         Ok(())

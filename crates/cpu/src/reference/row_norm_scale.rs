@@ -23,7 +23,7 @@ pub(super) fn run(op: &RowNormScale, access: &Access) -> Result<()> {
             let exact = if exact == 0.0 { 1.0 } else { (f64::from(op.max_norm) / exact).min(1.0) };
             *factor = exact as f32;
             for (sum, x) in sum.iter_mut().zip(row) {
-                *sum += exact * x.to_f64();
+                *sum += exact * x.as_f64();
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ pub(super) fn run(op: &RowReduce, access: &Access) -> Result<()> {
     with!(op.x.dtype(), float T => with!(op.out.dtype(), float O => {
         let x = access.input::<T>(&op.x)?;
         for (row, out) in access.output::<O>(&op.out)?.iter_mut().enumerate() {
-            *out = O::from_f64(reduce(op.reduction, &x[row * columns..][..columns]));
+            *out = O::nearest(reduce(op.reduction, &x[row * columns..][..columns]));
         }
         Ok(())
     }))
@@ -17,7 +17,7 @@ pub(super) fn run(op: &RowReduce, access: &Access) -> Result<()> {
 
 /// The reduction, one value after the other in `f64`.
 pub(super) fn reduce<T: Number>(reduction: Reduction, values: &[T]) -> f64 {
-    let values = values.iter().map(|x| x.to_f64());
+    let values = values.iter().map(|x| x.as_f64());
     match reduction {
         Reduction::Sum => values.fold(0.0, |sum, x| sum + x),
         Reduction::SumSquares => values.fold(0.0, |sum, x| sum + x * x),

@@ -8,7 +8,7 @@ pub(super) fn run(op: &Scale, access: &Access) -> Result<()> {
     let alpha = f64::from(op.alpha);
     with!(op.x.dtype(), float T => {
         for (out, &x) in access.output::<T>(&op.out)?.iter_mut().zip(access.input::<T>(&op.x)?) {
-            *out = T::from_f64(alpha * x.to_f64());
+            *out = T::nearest(alpha * x.as_f64());
         }
         Ok(())
     })

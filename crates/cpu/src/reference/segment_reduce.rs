@@ -27,7 +27,7 @@ pub(super) fn run(op: &SegmentReduce, access: &Access) -> Result<()> {
         let x = access.input::<T>(&op.x)?;
         for (segment, out) in access.output::<O>(&op.out)?.iter_mut().enumerate() {
             let segment = &x[offsets.at(segment) as usize..offsets.at(segment + 1) as usize];
-            *out = O::from_f64(reduce(op.reduction, segment));
+            *out = O::nearest(reduce(op.reduction, segment));
         }
         Ok(())
     }))

@@ -11,7 +11,7 @@ pub(super) fn run(op: &SoftmaxStats, access: &Access) -> Result<()> {
         let x = access.input::<T>(&op.x)?;
         let (max, lse) = (access.output::<f32>(&op.max)?, access.output::<f32>(&op.lse)?);
         for (row, (max, lse)) in max.iter_mut().zip(lse).enumerate() {
-            let row = x[row * columns..][..columns].iter().map(|x| x.to_f64());
+            let row = x[row * columns..][..columns].iter().map(|x| x.as_f64());
             let (m, l) = max_and_lse(row);
             (*max, *lse) = (m as f32, l as f32);
         }

@@ -1,6 +1,7 @@
 //! The fast operations held against their definitions.
 
 mod conformance;
+mod threads;
 
 use proptest::prelude::*;
 

@@ -1,0 +1,283 @@
+//! The cases of the benchmark: the operations of the conformance table at sizes that fill a device.
+
+use gristmill_core::device::DeviceKind;
+use gristmill_core::ops::{
+    Axpby, Cast, Copy, Draw, Fill, LinearNll, LossReduction, Matmul, Nll, Op, Philox, Reduction,
+    RowNormScale, RowReduce, Scale, SegmentReduce, SoftmaxStats, Topk,
+};
+use gristmill_core::{DType, Device, Result, Tensor};
+
+/// What binds an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bind {
+    /// Reading and writing.
+    Copy,
+    /// Reading alone.
+    Read,
+    /// Multiplying matrices of this type.
+    Matmul(DType),
+}
+
+/// An operation at one size.
+pub(super) struct BenchCase {
+    pub(super) name: String,
+    pub(super) op: &'static str,
+    pub(super) bind: Bind,
+    pub(super) build: Box<dyn Fn(&Device) -> Result<Op>>,
+}
+
+fn case<O: Into<Op>>(
+    op: &'static str,
+    rest: impl std::fmt::Display,
+    bind: Bind,
+    build: impl Fn(&Device) -> Result<O> + 'static,
+) -> BenchCase {
+    let build = move |device: &Device| Ok(build(device)?.into());
+    BenchCase { name: format!("{op}/{rest}"), op, bind, build: Box::new(build) }
+}
+
+/// Sizes that take a device about the same time: graphics processors have more to do, software ones less.
+struct Sizes {
+    /// Elements of a long vector.
+    n: usize,
+    /// Rows of logits.
+    rows: usize,
+    /// Rows of hidden states.
+    hidden: usize,
+    /// Rows and columns of square factors.
+    square: usize,
+    vocab: usize,
+    logits: DType,
+}
+
+impl Sizes {
+    fn of(device: &Device) -> Self {
+        match device.info().kind {
+            DeviceKind::Cpu => {
+                Self { n: 1 << 26, rows: 4096, hidden: 1024, square: 2048, vocab: 50_257, logits: DType::F32 }
+            }
+            DeviceKind::Software => {
+                Self { n: 1 << 22, rows: 128, hidden: 32, square: 256, vocab: 50_257, logits: DType::F32 }
+            }
+            _ => Self {
+                n: 1 << 27,
+                rows: 16_384,
+                hidden: 16_384,
+                square: 8192,
+                vocab: 49_152,
+                logits: DType::Bf16,
+            },
+        }
+    }
+}
+
+/// Standard normal numbers, made on the device.
+fn normal(device: &Device, dtype: DType, shape: &[usize]) -> Result<Tensor> {
+    let wide = device.philox(shape, Draw::Normal, 1, shape.len() as u64, 0)?;
+    if dtype == DType::F32 { Ok(wide) } else { wide.cast(dtype) }
+}
+
+fn targets(device: &Device, rows: usize, vocab: usize) -> Result<Tensor> {
+    device.tensor((0..rows).map(|i| (i * 7919 % vocab) as u32).collect(), [rows])
+}
+
+/// Offsets of documents of about this many tokens.
+fn documents(device: &Device, tokens: usize, length: usize) -> Result<Tensor> {
+    let mut offsets = vec![0u32];
+    let mut at = 0;
+    while at < tokens {
+        at = tokens.min(at + length / 2 + offsets.len() * 7919 % length);
+        offsets.push(at as u32);
+    }
+    let len = offsets.len();
+    device.tensor(offsets, [len])
+}
+
+fn square(n: usize, dtype: DType) -> BenchCase {
+    case("matmul", format!("{n}x{n}x{n}/{dtype}"), Bind::Matmul(dtype), move |device| {
+        Ok(Matmul {
+            a: normal(device, dtype, &[n, n])?,
+            b: normal(device, dtype, &[n, n])?,
+            out: device.empty(dtype, [n, n])?,
+            trans_a: false,
+            trans_b: false,
+            alpha: 1.0,
+            beta: 0.0,
+        })
+    })
+}
+
+fn sum(n: usize) -> BenchCase {
+    case("row_reduce", format!("{}x16384/f32/sum", n >> 14), Bind::Read, move |device| {
+        let x = normal(device, DType::F32, &[n >> 14, 1 << 14])?;
+        Ok(RowReduce { x, out: device.empty(DType::F32, [n >> 14])?, reduction: Reduction::Sum })
+    })
+}
+
+fn copy(n: usize) -> BenchCase {
+    case("copy", format!("{n}/f32"), Bind::Copy, move |device| {
+        Ok(Copy { x: normal(device, DType::F32, &[n])?, out: device.empty(DType::F32, [n])? })
+    })
+}
+
+/// The operations that stand for what the device can do at all.
+pub(super) fn limits(device: &Device) -> Vec<BenchCase> {
+    let s = Sizes::of(device);
+    vec![
+        copy(s.n),
+        sum(s.n),
+        square(s.square, DType::F32),
+        square(s.square, DType::Bf16),
+        square(s.square, DType::F16),
+    ]
+}
+
+/// All cases for a device of this kind.
+pub(super) fn cases(device: &Device) -> Vec<BenchCase> {
+    let s = Sizes::of(device);
+    [elementwise(&s), reductions(&s), losses(&s), products(&s), selections(&s)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn elementwise(s: &Sizes) -> Vec<BenchCase> {
+    let n = s.n;
+    let f32s = move |device: &Device| normal(device, DType::F32, &[n]);
+    vec![
+        case("fill", format!("{n}/f32"), Bind::Copy, move |device| {
+            Ok(Fill { out: device.empty(DType::F32, [n])?, value: 1.5 })
+        }),
+        case("cast", format!("{n}/f32-bf16"), Bind::Copy, move |device| {
+            Ok(Cast { x: f32s(device)?, out: device.empty(DType::Bf16, [n])? })
+        }),
+        copy(n),
+        case("scale", format!("{n}/f32"), Bind::Copy, move |device| {
+            Ok(Scale { x: f32s(device)?, out: device.empty(DType::F32, [n])?, alpha: 0.5 })
+        }),
+        case("axpby", format!("{n}/f32"), Bind::Copy, move |device| {
+            Ok(Axpby { x: f32s(device)?, y: f32s(device)?, alpha: 0.5, beta: 0.5 })
+        }),
+    ]
+}
+
+fn reductions(s: &Sizes) -> Vec<BenchCase> {
+    let n = s.n;
+    let (rows, columns) = (n >> 14, 1 << 14);
+    vec![
+        sum(n),
+        case("row_reduce", format!("{rows}x{columns}/f32/max"), Bind::Read, move |device| {
+            let x = normal(device, DType::F32, &[rows, columns])?;
+            Ok(RowReduce { x, out: device.empty(DType::F32, [rows])?, reduction: Reduction::Max })
+        }),
+        case("segment_reduce", format!("{n}/f32/sum"), Bind::Read, move |device| {
+            let offsets = documents(device, n, 1000)?;
+            let out = device.empty(DType::F32, [offsets.len() - 1])?;
+            let x = normal(device, DType::F32, &[n])?;
+            Ok(SegmentReduce { x, offsets, out, reduction: Reduction::Sum })
+        }),
+        case("row_norm_scale", format!("{rows}x{columns}/f32"), Bind::Read, move |device| {
+            Ok(RowNormScale {
+                x: normal(device, DType::F32, &[rows, columns])?,
+                norms: device.empty(DType::F32, [rows])?,
+                factors: device.empty(DType::F32, [rows])?,
+                out: device.empty(DType::F32, [columns])?,
+                max_norm: 100.0,
+            })
+        }),
+        case("softmax_stats", format!("{rows}x{columns}/f32"), Bind::Read, move |device| {
+            Ok(SoftmaxStats {
+                x: normal(device, DType::F32, &[rows, columns])?,
+                max: device.empty(DType::F32, [rows])?,
+                lse: device.empty(DType::F32, [rows])?,
+            })
+        }),
+    ]
+}
+
+fn losses(s: &Sizes) -> Vec<BenchCase> {
+    let (rows, vocab, n) = (s.rows, s.vocab, s.n);
+    let nll = |dtype: DType, softcap: Option<f32>| {
+        let cap = softcap.map_or(String::new(), |cap| format!("/cap{cap}"));
+        case("nll", format!("{rows}x{vocab}/{dtype}{cap}"), Bind::Read, move |device| {
+            Ok(Nll {
+                logits: normal(device, dtype, &[rows, vocab])?,
+                targets: targets(device, rows, vocab)?,
+                bias: None,
+                out: device.empty(DType::F32, [rows])?,
+                vocab,
+                softcap,
+            })
+        })
+    };
+    let other = if s.logits == DType::F32 { DType::Bf16 } else { DType::F32 };
+    vec![
+        nll(s.logits, None),
+        nll(other, None),
+        nll(s.logits, Some(30.0)),
+        case("loss_reduction", format!("{n}/f32"), Bind::Read, move |device| {
+            let offsets = documents(device, n, 1000)?;
+            let out = || device.empty(DType::F32, [offsets.len() - 1]);
+            Ok(LossReduction {
+                prior: normal(device, DType::F32, &[n])?,
+                conditional: normal(device, DType::F32, &[n])?,
+                prior_sum: out()?,
+                conditional_sum: out()?,
+                score: out()?,
+                offsets,
+            })
+        }),
+    ]
+}
+
+fn products(s: &Sizes) -> Vec<BenchCase> {
+    let linear_nll = |rows: usize, d: usize, vocab: usize, dtype: DType| {
+        case("linear_nll", format!("{rows}x{d}x{vocab}/{dtype}"), Bind::Matmul(dtype), move |device| {
+            let hidden = normal(device, DType::F32, &[rows, d])?.scale(1.0 / (d as f32).sqrt())?;
+            Ok(LinearNll {
+                hidden: if dtype == DType::F32 { hidden } else { hidden.cast(dtype)? },
+                head: normal(device, dtype, &[vocab, d])?,
+                targets: targets(device, rows, vocab)?,
+                bias: None,
+                out: device.empty(DType::F32, [rows])?,
+                vocab,
+                softcap: None,
+            })
+        })
+    };
+    vec![
+        square(s.square / 2, DType::F32),
+        square(s.square / 2, DType::Bf16),
+        square(s.square / 2, DType::F16),
+        linear_nll(s.hidden, 576, 49_152, DType::F32),
+        linear_nll(s.hidden, 576, 49_152, DType::Bf16),
+    ]
+}
+
+fn selections(s: &Sizes) -> Vec<BenchCase> {
+    let n = s.n;
+    let philox = |draw: Draw, name: &str| {
+        case("philox", format!("{n}/{name}"), Bind::Copy, move |device| {
+            let dtype = if draw == Draw::Bits { DType::U32 } else { DType::F32 };
+            Ok(Philox { out: device.empty(dtype, [n])?, seed: 1, stream: 2, offset: 0, draw })
+        })
+    };
+    let topk = |chunk: usize, k: usize| {
+        case("topk", format!("{n}/{chunk}/{k}"), Bind::Read, move |device| {
+            Ok(Topk {
+                x: normal(device, DType::F32, &[n])?,
+                values: device.empty(DType::F32, [n.div_ceil(chunk), k])?,
+                indices: device.empty(DType::U32, [n.div_ceil(chunk), k])?,
+                chunk,
+                k,
+            })
+        })
+    };
+    vec![
+        philox(Draw::Bits, "bits"),
+        philox(Draw::Uniform, "uniform"),
+        philox(Draw::Normal, "normal"),
+        topk(4096, 64),
+        topk(1 << 20, 10_486),
+    ]
+}
