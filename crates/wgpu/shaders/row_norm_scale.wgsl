@@ -108,7 +108,8 @@ fn main(
   let block = g / across;
   let column = (g % across) * 256u + t;
   let first = block * p.rows_each;
-  if (column >= p.columns || first >= p.rows) { return; }
+  // The first block also when there are no rows.
+  if (column >= p.columns || (block > 0u && first >= p.rows)) { return; }
   let last = min(first + p.rows_each, p.rows);
   var acc = Sum4(vec4(0.0), vec4(0.0));
   for (var row = first; row < last; row += 4u) {

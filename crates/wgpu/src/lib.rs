@@ -9,6 +9,8 @@ mod ops;
 mod preprocess;
 mod probe;
 mod shaders;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use gristmill_core::{Device, Result};

@@ -173,8 +173,8 @@ fn work(group: u32, t: u32) {
 fn work(group: u32, t: u32) {
   let i = group * 256u + t;
   if (i >= p.len) { return; }
-  let from = (i / p.k) * p.sorted + i % p.k + p.first;
-  values[p.values_at + i] = bits_of[from];
-  indices[p.indices_at + i] = place_of[from];
+  let place = (i / p.k) * p.sorted + i % p.k + p.first;
+  values[p.values_at + i] = bits_of[place];
+  indices[p.indices_at + i] = place_of[place];
 }
 #end

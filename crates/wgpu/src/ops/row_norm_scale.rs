@@ -120,6 +120,6 @@ mod tests {
             assert!((p.rows - 1) * columns + p.columns <= fits, "{p:?}");
             assert!(p.blocks * p.columns <= fits && p.blocks * p.rows_each >= rows, "{p:?}");
         }
-        assert_eq!(plan(4096, 4096, 1 << 25), Plan { rows_each: 64, blocks: 64, columns: 4096, rows: 8128 });
+        assert_eq!(plan(4096, 4096, 1 << 25), Plan { rows_each: 64, blocks: 64, columns: 4096, rows: 8192 });
     }
 }
