@@ -15,6 +15,9 @@ pub(crate) struct Wgpu {
     ctx: Context,
 }
 
+/// Gets to see the device of wgpu before it is used.
+pub(crate) type Witness = Box<dyn FnOnce(&wgpu::Device) + Send>;
+
 /// What tests ask for beside the public options.
 #[derive(Default)]
 pub(crate) struct Setup {
@@ -23,8 +26,8 @@ pub(crate) struct Setup {
     pub(crate) window_bytes: Option<u64>,
     /// Validation layers and wgpu's own checks.
     pub(crate) validation: bool,
-    /// Gets to see the device of wgpu.
-    pub(crate) witness: Option<Box<dyn FnOnce(&wgpu::Device) + Send>>,
+    /// What tests use to pull the plug.
+    pub(crate) witness: Option<Witness>,
 }
 
 pub(crate) fn open(index: usize, setup: Setup) -> Result<Device> {
@@ -68,7 +71,9 @@ impl Wgpu {
         let mut ctx = Context::new(device, queue, subgroups, setup.window_bytes)?;
         if subgroups && !ops::subgroups_are_regular(&mut ctx)? {
             if setup.options.subgroups == Some(true) {
-                return Err(unavailable(format!("the subgroups of wgpu:{index} are not consecutive invocations")));
+                return Err(unavailable(format!(
+                    "the subgroups of wgpu:{index} are not consecutive invocations"
+                )));
             }
             ctx.subgroups = false;
         }

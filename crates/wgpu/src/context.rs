@@ -105,7 +105,11 @@ impl Context {
     }
 
     /// Records commands that count as so much work, and submits when enough are together.
-    pub(crate) fn record(&mut self, work: u64, commands: impl FnOnce(&mut wgpu::CommandEncoder)) -> Result<()> {
+    pub(crate) fn record(
+        &mut self,
+        work: u64,
+        commands: impl FnOnce(&mut wgpu::CommandEncoder),
+    ) -> Result<()> {
         let device = &self.device;
         commands(self.encoder.get_or_insert_with(|| device.create_command_encoder(&Default::default())));
         self.commands += 1;
@@ -140,7 +144,9 @@ impl Context {
 
     fn poll(&self, how: PollType) -> Result<()> {
         self.device.poll(how).map(drop).map_err(|e| {
-            self.check().err().unwrap_or_else(|| Error::new(Code::DeviceLost, format!("the device does not answer: {e}")))
+            self.check()
+                .err()
+                .unwrap_or_else(|| Error::new(Code::DeviceLost, format!("the device does not answer: {e}")))
         })
     }
 

@@ -85,7 +85,8 @@ impl Context {
         let (mapped, answer) = channel();
         slice.map_async(wgpu::MapMode::Read, move |result| drop(mapped.send(result)));
         self.wait()?;
-        let broken = |why: String| Error::new(Code::DeviceLost, format!("cannot read from the device: {why}"));
+        let broken =
+            |why: String| Error::new(Code::DeviceLost, format!("cannot read from the device: {why}"));
         answer.recv().map_err(|e| broken(e.to_string()))?.map_err(|e| broken(e.to_string()))?;
         let view = slice.get_mapped_range().map_err(|e| broken(e.to_string()))?;
         dst.copy_from_slice(&view[skip..skip + dst.len()]);

@@ -37,14 +37,17 @@ const VARIANTS: &[(&str, &[Choice])] = &[
     ("cast", &[("X", ALL), ("OUT", ALL)]),
     ("copy", &[("OUT", ALL)]),
     ("fill", &[("OUT", ALL)]),
-    ("linear_nll", &[
-        ("X", FLOATS),
-        ("SPAN", &["1", "8"]),
-        ("TRANS_A", &["0"]),
-        ("TRANS_B", &["1"]),
-        ("BIAS", FLAG),
-        ("CAP", FLAG),
-    ]),
+    (
+        "linear_nll",
+        &[
+            ("X", FLOATS),
+            ("SPAN", &["1", "8"]),
+            ("TRANS_A", &["0"]),
+            ("TRANS_B", &["1"]),
+            ("BIAS", FLAG),
+            ("CAP", FLAG),
+        ],
+    ),
     ("loss_reduction", &[("STAGE", &["whole", "partial", "merge"]), ("THREADS", THREADS), ("X", ONLY_F32)]),
     ("matmul", &[("X", FLOATS), ("TRANS_A", FLAG), ("TRANS_B", FLAG)]),
     ("nll", &[("STAGE", READING), ("THREADS", THREADS), ("X", FLOATS), ("BIAS", FLAG), ("CAP", FLAG)]),
@@ -61,10 +64,13 @@ const VARIANTS: &[(&str, &[Choice])] = &[
     ("softmax_stats", &[("STAGE", READING), ("THREADS", THREADS), ("X", FLOATS)]),
     ("softmax_stats", &[("STAGE", MERGE), ("THREADS", THREADS), ("X", ONLY_F32)]),
     ("subgroups", &[]),
-    ("topk", &[(
-        "STEP",
-        &["chunk", "start", "histogram", "pick", "clear", "take", "sort_far", "sort_near", "write"],
-    )]),
+    (
+        "topk",
+        &[(
+            "STEP",
+            &["chunk", "start", "histogram", "pick", "clear", "take", "sort_far", "sort_near", "write"],
+        )],
+    ),
 ];
 
 fn find(texts: &[(&'static str, &'static str)], name: &str) -> Result<&'static str> {
@@ -96,7 +102,8 @@ pub(crate) fn key(shader: &str, defs: &Defs) -> Result<String> {
     };
     let variants = VARIANTS.iter().filter(|(name, _)| *name == shader);
     let choices = variants.map(|(_, choices)| choices).find(|c| matches(&&***c));
-    let choices = choices.ok_or_else(|| Error::new(Code::Internal, format!("no variant {defs:?} of {shader}")))?;
+    let choices =
+        choices.ok_or_else(|| Error::new(Code::Internal, format!("no variant {defs:?} of {shader}")))?;
     let mut text = shader.to_owned();
     for key in choices.iter().map(|c| c.0).chain(["SUBGROUP", "READ"]) {
         text += " ";
@@ -117,7 +124,8 @@ mod tests {
     fn combinations(choices: &[Choice]) -> Vec<Defs<'static>> {
         let always: [Choice; 2] = [("SUBGROUP", FLAG), ("READ", &["read", "read_write"])];
         choices.iter().chain(&always).fold(vec![Vec::new()], |all, (key, values)| {
-            let with = |v: &&'static str| all.iter().map(|defs| [&defs[..], &[(*key, *v)]].concat()).collect();
+            let with =
+                |v: &&'static str| all.iter().map(|defs| [&defs[..], &[(*key, *v)]].concat()).collect();
             values.iter().flat_map(|v| -> Vec<Defs> { with(v) }).collect()
         })
     }

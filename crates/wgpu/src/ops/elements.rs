@@ -43,10 +43,9 @@ pub(super) fn dispatch(
     }
     // One word more for each end that belongs to others in part.
     let words = (len * size).div_ceil(4) + 1;
-    kernel
-        .def("OUT", out_dtype)
-        .write(out)
-        .param("out_at", out.at)
-        .count("n", len)
-        .run(ctx, words.div_ceil(WORDS), 2 * (len * size) as u64)
+    kernel.def("OUT", out_dtype).write(out).param("out_at", out.at).count("n", len).run(
+        ctx,
+        words.div_ceil(WORDS),
+        2 * (len * size) as u64,
+    )
 }

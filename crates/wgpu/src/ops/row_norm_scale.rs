@@ -112,9 +112,13 @@ mod tests {
 
     #[test]
     fn sums_are_cut_to_fit() {
-        for (rows, columns, fits) in
-            [(1000, 1000, 1 << 25), (3, 100 << 20, 1 << 25), (100_000, 3, 1 << 25), (77, 300, 1000), (0, 5, 1000)]
-        {
+        for (rows, columns, fits) in [
+            (1000, 1000, 1 << 25),
+            (3, 100 << 20, 1 << 25),
+            (100_000, 3, 1 << 25),
+            (77, 300, 1000),
+            (0, 5, 1000),
+        ] {
             let p = plan(rows, columns, fits);
             assert!(p.rows >= p.rows_each && p.rows_each >= 1, "{p:?}");
             assert!((p.rows - 1) * columns + p.columns <= fits, "{p:?}");

@@ -46,7 +46,7 @@ pub(super) fn threads(elements: usize) -> (usize, &'static str) {
 /// Elements of a segment: all of a row, or so many that there are units enough.
 fn segment(rows: usize, columns: usize, most: usize) -> usize {
     let busy = (rows * columns).div_ceil(UNITS).next_multiple_of(8);
-    let seg = busy.max(SHORT).min(LONG).min(most / 8 * 8).max(8);
+    let seg = busy.clamp(SHORT, LONG).min(most / 8 * 8).max(8);
     if seg >= columns { columns } else { seg }
 }
 

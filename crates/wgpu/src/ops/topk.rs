@@ -79,15 +79,20 @@ impl Tile<'_> {
         self.select(run, fits, &Window::whole(&state), &Window::whole(&histogram))?;
         let entries = [Window::whole(&bits), Window::whole(&places)];
         let all = self.count * self.sorted;
-        self.step(run, "clear", &[], &entries).count("len", all).run(run.ctx, all.div_ceil(256), words(2 * all))?;
+        self.step(run, "clear", &[], &entries).count("len", all).run(
+            run.ctx,
+            all.div_ceil(256),
+            words(2 * all),
+        )?;
         self.look(run, fits, "take", 0, &[&Window::whole(&state)], &entries)?;
         self.sort(run, &entries)?;
         for (first, len) in pieces(self.count * self.op.k, fits) {
             let kernel = self.step(run, "write", &entries, &[]);
-            self.results(run, kernel, first, len)?
-                .count("len", len)
-                .count("first", first)
-                .run(run.ctx, len.div_ceil(256), words(4 * len))?;
+            self.results(run, kernel, first, len)?.count("len", len).count("first", first).run(
+                run.ctx,
+                len.div_ceil(256),
+                words(4 * len),
+            )?;
         }
         for scratch in [state, histogram, bits, places] {
             run.ctx.done_with(scratch);
@@ -106,7 +111,17 @@ impl Tile<'_> {
     /// The parameters of all steps.
     fn common(&self, kernel: Kernel) -> Kernel {
         kernel
-            .unused(&["level", "first", "x_at", "x_len", "blocks", "block", "distance", "values_at", "indices_at"])
+            .unused(&[
+                "level",
+                "first",
+                "x_at",
+                "x_len",
+                "blocks",
+                "block",
+                "distance",
+                "values_at",
+                "indices_at",
+            ])
             .count("chunk", self.op.chunk)
             .count("k", self.op.k)
             .count("sorted", self.sorted)

@@ -5,8 +5,8 @@ use std::sync::mpsc::channel;
 use gristmill_core::device::DeviceKind;
 use gristmill_core::{Code, DType, Device};
 
-use super::adapter;
-use crate::backend::{self, Setup};
+use super::{Opened, adapter};
+use crate::backend::{self, Setup, Witness};
 use crate::{Options, open, probe};
 
 /// The sum of a vector, as a check that the device computes.
@@ -22,11 +22,13 @@ fn adapters_are_described() {
     let adapter = &probe()[index];
     assert_eq!(adapter.info.selector, format!("wgpu:{index}"));
     assert!(!adapter.info.name.is_empty() && !adapter.info.driver.is_empty());
-    assert!(adapter.info.limits.iter().any(|(name, bytes)| *name == "maxBindingBytes" && *bytes >= 128 << 20));
+    assert!(
+        adapter.info.limits.iter().any(|(name, bytes)| *name == "maxBindingBytes" && *bytes >= 128 << 20)
+    );
     if adapter.info.name.starts_with("llvmpipe") {
         assert_eq!(adapter.info.kind, DeviceKind::Software);
     }
-    let device = open(index, Options::default()).unwrap();
+    let device = Opened(open(index, Options::default()).unwrap());
     assert_eq!(device.info().name, adapter.info.name);
     computes(&device);
 }
@@ -41,7 +43,7 @@ fn an_adapter_that_is_not_there_is_an_error() {
 #[test]
 fn options_decide_about_subgroups() {
     let Some(index) = adapter() else { return };
-    let features = |subgroups| open(index, Options { subgroups }).unwrap().info().features.clone();
+    let features = |subgroups| Opened(open(index, Options { subgroups }).unwrap()).info().features.clone();
     assert!(features(Some(false)).is_empty());
     assert_eq!(features(Some(true)), ["subgroups"]);
 }
@@ -50,9 +52,9 @@ fn options_decide_about_subgroups() {
 fn a_lost_device_says_so_and_another_opens() {
     let Some(index) = adapter() else { return };
     let (send, receive) = channel();
-    let witness: Box<dyn FnOnce(&wgpu::Device) + Send> = Box::new(move |device| drop(send.send(device.clone())));
+    let witness: Witness = Box::new(move |device| drop(send.send(device.clone())));
     let setup = Setup { witness: Some(witness), validation: true, ..Default::default() };
-    let device = backend::open(index, setup).unwrap();
+    let device = Opened(backend::open(index, setup).unwrap());
     let before = device.zeros(DType::F32, [100]).unwrap();
     before.read().unwrap();
     receive.recv().unwrap().destroy();
@@ -62,13 +64,13 @@ fn a_lost_device_says_so_and_another_opens() {
         assert_eq!(after.read().unwrap_err().code(), Code::DeviceLost);
         assert_eq!(device.synchronize().unwrap_err().code(), Code::DeviceLost);
     }
-    computes(&open(index, Options::default()).unwrap());
+    computes(&Opened(open(index, Options::default()).unwrap()));
 }
 
 #[test]
 fn too_much_memory_is_an_error_and_the_device_goes_on() {
     let Some(index) = adapter() else { return };
-    let device = open(index, Options::default()).unwrap();
+    let device = Opened(open(index, Options::default()).unwrap());
     let limits = &device.info().limits;
     let most = limits.iter().find(|(name, _)| *name == "maxBufferBytes").unwrap().1;
     // Beyond what one buffer may have; and, at 2^55 bytes, beyond any machine.
@@ -83,7 +85,7 @@ fn too_much_memory_is_an_error_and_the_device_goes_on() {
 #[test]
 fn double_precision_is_refused_at_once() {
     let Some(index) = adapter() else { return };
-    let device = open(index, Options::default()).unwrap();
+    let device = Opened(open(index, Options::default()).unwrap());
     let x = device.tensor(vec![1f64], [1]).unwrap();
     let e = x.cast(DType::F32).unwrap_err();
     assert_eq!(e.code(), Code::Unsupported);
@@ -94,7 +96,7 @@ fn double_precision_is_refused_at_once() {
 #[test]
 fn bytes_go_up_and_down_at_any_offset() {
     let Some(index) = adapter() else { return };
-    let device = open(index, Options::default()).unwrap();
+    let device = Opened(open(index, Options::default()).unwrap());
     let mut want: Vec<u8> = (0..1000).map(|i| (i * 7 % 251) as u8).collect();
     let all = device.tensor(want.clone(), [1000]).unwrap();
     for (first, len) in [(1, 1), (3, 6), (5, 300), (8, 4), (13, 0), (997, 3), (0, 999)] {
@@ -111,12 +113,13 @@ fn bytes_go_up_and_down_at_any_offset() {
 #[test]
 fn faults_find_their_operations() {
     let Some(index) = adapter() else { return };
-    let device = open(index, Options::default()).unwrap();
+    let device = Opened(open(index, Options::default()).unwrap());
     let logits = device.tensor(vec![0f32; 8], [4, 2]).unwrap();
     let results: Vec<_> = (0..1500u32)
         .map(|i| {
             let bad = i % 300 == 7;
-            let targets = device.tensor(vec![0, if bad { 2 } else { 1 }, 0, u32::from(bad) * 9], [4]).unwrap();
+            let targets =
+                device.tensor(vec![0, if bad { 2 } else { 1 }, 0, u32::from(bad) * 9], [4]).unwrap();
             (bad, logits.nll(&targets, Default::default()).unwrap())
         })
         .collect();

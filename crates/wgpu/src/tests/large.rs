@@ -35,7 +35,8 @@ fn entries_beyond_a_binding_are_found() {
     let places = [3usize, 40_000, LEN / 2, LEN - 4, LEN - 1];
     let mut values = vec![0.25f32; LEN];
     for (rank, &at) in places.iter().enumerate() {
-        values[at] = if rank % 2 == 0 { -2.0 } else { 2.0 } - rank as f32 / 8.0 * if rank % 2 == 0 { -1.0 } else { 1.0 };
+        values[at] = if rank % 2 == 0 { -2.0 } else { 2.0 }
+            - rank as f32 / 8.0 * if rank % 2 == 0 { -1.0 } else { 1.0 };
     }
     let x = device.tensor(values.clone(), [LEN]).unwrap();
     let top = x.topk(8, LEN).unwrap();
