@@ -24,7 +24,7 @@ pub(crate) struct Setup {
     pub(crate) options: Options,
     /// Bytes that a binding may show, below what the adapter allows.
     pub(crate) window_bytes: Option<u64>,
-    /// Validation layers and wgpu's own checks.
+    /// Validation layers, where they are installed.
     pub(crate) validation: bool,
     /// What tests use to pull the plug.
     pub(crate) witness: Option<Witness>,

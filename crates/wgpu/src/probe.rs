@@ -32,9 +32,9 @@ pub fn probe() -> Vec<Adapter> {
         .collect()
 }
 
-/// The entry to the drivers, with the validation layers (where they are installed) and wgpu's own debugging, or not.
+/// The entry to the drivers, with the validation layers (where they are installed) or not.
 pub(crate) fn instance(validation: bool) -> Instance {
-    let flags = if validation { InstanceFlags::debugging() } else { InstanceFlags::empty() };
+    let flags = if validation { InstanceFlags::VALIDATION } else { InstanceFlags::empty() };
     Instance::new(InstanceDescriptor {
         backends: backends(),
         flags,

@@ -6,7 +6,7 @@ mod device;
 mod large;
 
 use std::ops::Deref;
-use std::sync::{Mutex, Once};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use gristmill_core::Device;
 
@@ -42,7 +42,7 @@ impl Drop for Opened {
     fn drop(&mut self) {
         self.0.close();
         if !std::thread::panicking() {
-            let complaints = COMPLAINTS.0.lock().unwrap();
+            let complaints = std::mem::take(&mut *COMPLAINTS.lock());
             assert!(complaints.is_empty(), "{complaints:#?}");
         }
     }
@@ -50,6 +50,12 @@ impl Drop for Opened {
 
 /// What the validation layers and wgpu log as errors.
 struct Complaints(Mutex<Vec<String>>);
+
+impl Complaints {
+    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 static COMPLAINTS: Complaints = Complaints(Mutex::new(Vec::new()));
 
@@ -60,7 +66,7 @@ impl log::Log for Complaints {
 
     fn log(&self, record: &log::Record) {
         if self.enabled(record.metadata()) {
-            self.0.lock().unwrap().push(format!("{}: {}", record.target(), record.args()));
+            self.lock().push(format!("{}: {}", record.target(), record.args()));
         }
     }
 
