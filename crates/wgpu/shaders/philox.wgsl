@@ -1,0 +1,61 @@
+// Philox4x32-10: an invocation makes one block of four draws. p.skip draws of the first block come before the first
+// element.
+#params n out_at skip block_lo block_hi stream_lo stream_hi seed_lo seed_hi
+#include math
+@group(0) @binding(0) var<storage, read_write> out: array<u32>;
+
+// The two halves of a product, low first; WGSL has no 64-bit product.
+fn product(a: u32, b: u32) -> vec2<u32> {
+  let low = (a & 0xffffu) * (b & 0xffffu);
+  let cross = (a >> 16u) * (b & 0xffffu);
+  let other = (a & 0xffffu) * (b >> 16u);
+  let middle = (low >> 16u) + (cross & 0xffffu) + (other & 0xffffu);
+  let high = (a >> 16u) * (b >> 16u) + (cross >> 16u) + (other >> 16u) + (middle >> 16u);
+  return vec2(a * b, high);
+}
+
+fn block_of(lo: u32, hi: u32) -> vec4<u32> {
+  var c = vec4(lo, hi, p.stream_lo, p.stream_hi);
+  var key = vec2(p.seed_lo, p.seed_hi);
+  for (var round = 0u; round < 10u; round++) {
+    let a = product(0xD2511F53u, c.x);
+    let b = product(0xCD9E8D57u, c.z);
+    c = vec4(b.y ^ c.y ^ key.x, b.x, a.y ^ c.w ^ key.y, a.x);
+    key += vec2(0x9E3779B9u, 0xBB67AE85u);
+  }
+  return c;
+}
+
+// ((bits >> 9) + 1/2) * 2^-23: exact.
+fn uniform_of(bits: u32) -> f32 { return f32((bits >> 8u) | 1u) * 5.9604644775390625e-8; }
+
+// The normal numbers of the draws of a pair, by Box and Muller.
+fn normals(a: u32, b: u32) -> vec2<f32> { return sqrt(-2.0 * ln_f32(uniform_of(a))) * turn(uniform_of(b)); }
+
+@compute @workgroup_size(256)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) t: u32,
+) {
+  let i = (group.x + group.y * groups.x) * 256u + t;
+  if (i >= (p.n + p.skip + 3u) / 4u) { return; }
+  let lo = p.block_lo + i;
+  let bits = block_of(lo, p.block_hi + select(0u, 1u, lo < i));
+#if DRAW=bits
+  let draws = bits;
+#end
+#if DRAW=uniform
+  let draws = vec4(
+    bitcast<u32>(uniform_of(bits.x)), bitcast<u32>(uniform_of(bits.y)),
+    bitcast<u32>(uniform_of(bits.z)), bitcast<u32>(uniform_of(bits.w)),
+  );
+#end
+#if DRAW=normal
+  let draws = bitcast<vec4<u32>>(vec4(normals(bits.x, bits.y), normals(bits.z, bits.w)));
+#end
+  for (var j = 0u; j < 4u; j++) {
+    let e = 4u * i + j - p.skip;
+    if (e < p.n) { out[p.out_at + e] = draws[j]; }
+  }
+}

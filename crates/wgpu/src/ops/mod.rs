@@ -1,0 +1,103 @@
+//! The operations: for each, its bindings, how it is cut into pieces that bindings can show, and its dispatches.
+
+mod axpby;
+mod cast;
+pub(crate) mod copy;
+mod elements;
+mod fill;
+mod linear_nll;
+mod loss_reduction;
+mod matmul;
+mod nll;
+mod philox;
+mod row_norm_scale;
+mod row_reduce;
+mod rows;
+mod scale;
+mod segment_reduce;
+mod segments;
+mod softmax_stats;
+mod topk;
+
+use gristmill_core::device::{Buffers, Support};
+use gristmill_core::ops::Op;
+use gristmill_core::{Code, DType, Error, Result};
+
+use crate::context::Context;
+use crate::window::Window;
+
+/// What an operation is run with.
+pub(crate) struct Run<'a> {
+    pub(crate) ctx: &'a mut Context,
+    pub(crate) buffers: &'a Buffers,
+    pub(crate) serial: u64,
+}
+
+/// Enqueues an operation.
+pub(crate) fn run(ctx: &mut Context, serial: u64, op: &Op, buffers: &Buffers) -> Result<()> {
+    let run = &mut Run { ctx, buffers, serial };
+    match op {
+        Op::Fill(op) => fill::run(run, op),
+        Op::Copy(op) => copy::run(run, op),
+        Op::Cast(op) => cast::run(run, op),
+        Op::Scale(op) => scale::run(run, op),
+        Op::Axpby(op) => axpby::run(run, op),
+        Op::Philox(op) => philox::run(run, op),
+        Op::RowReduce(op) => row_reduce::run(run, op),
+        Op::SoftmaxStats(op) => softmax_stats::run(run, op),
+        Op::Nll(op) => nll::run(run, op),
+        Op::SegmentReduce(op) => segment_reduce::run(run, op),
+        Op::LossReduction(op) => loss_reduction::run(run, op),
+        Op::RowNormScale(op) => row_norm_scale::run(run, op),
+        Op::Matmul(op) => matmul::run(run, op),
+        Op::LinearNll(op) => linear_nll::run(run, op),
+        Op::Topk(op) => topk::run(run, op),
+        _ => Err(Error::new(Code::Unsupported, "the wgpu backend does not do it")),
+    }
+}
+
+/// Whether an operation can run here.
+pub(crate) fn supports(op: &Op) -> Support {
+    let tensors = [op.reads(), op.writes()].concat();
+    if tensors.iter().any(|t| t.dtype() == DType::F64) {
+        return Support::Unsupported("WGSL has no f64; cast on the CPU, or compute there".into());
+    }
+    match op {
+        Op::Topk(op) if op.k > topk::MOST => {
+            Support::Unsupported(format!("at most {} entries of a chunk on wgpu, given {}", topk::MOST, op.k))
+        }
+        Op::Fill(_)
+        | Op::Copy(_)
+        | Op::Cast(_)
+        | Op::Scale(_)
+        | Op::Axpby(_)
+        | Op::Philox(_)
+        | Op::RowReduce(_)
+        | Op::SoftmaxStats(_)
+        | Op::Nll(_)
+        | Op::SegmentReduce(_)
+        | Op::LossReduction(_)
+        | Op::RowNormScale(_)
+        | Op::Matmul(_)
+        | Op::LinearNll(_)
+        | Op::Topk(_) => Support::Native,
+        other => Support::Unsupported(format!("the wgpu backend does not do {}", other.name())),
+    }
+}
+
+/// The name of a type in shaders.
+pub(crate) fn dtype(dtype: DType) -> &'static str {
+    dtype.name()
+}
+
+/// Asks the device whether subgroups are consecutive invocations of a workgroup, full, and of a size that divides
+/// it: the subgroup variants rely on that, and WGSL does not promise it.
+pub(crate) fn subgroups_are_regular(ctx: &mut Context) -> Result<bool> {
+    const GROUPS: usize = 8;
+    let out = ctx.scratch(4 * 256 * GROUPS as u64)?;
+    ctx.kernel("subgroups").write(&Window::whole(&out)).run(ctx, GROUPS, 0)?;
+    let mut regular = vec![0u32; 256 * GROUPS];
+    ctx.download(&out, 0, bytemuck::cast_slice_mut(&mut regular))?;
+    ctx.done_with(out);
+    Ok(regular.iter().all(|&r| r == 1))
+}

@@ -1,0 +1,161 @@
+//! The shaders, and all their variants.
+//!
+//! A pipeline is only made of a variant that this table has, so the test that validates every entry, without any
+//! adapter, has seen all that can ever run.
+
+use gristmill_core::{Code, Error, Result};
+
+use crate::preprocess::Defs;
+
+macro_rules! texts {
+    ($dir:literal: $($name:literal)*) => {
+        &[$(($name, include_str!(concat!("../shaders/", $dir, $name, ".wgsl"))),)*]
+    };
+}
+
+const TEXTS: &[(&str, &str)] = texts!("": "axpby" "cast" "copy" "fill" "linear_nll" "loss_reduction" "matmul" "nll"
+    "philox" "row_norm_scale" "row_reduce" "scale" "segment_reduce" "softmax_stats" "subgroups" "topk");
+
+const LIBRARIES: &[(&str, &str)] = texts!("lib/": "bits" "element" "load" "lse" "main" "math" "reduce" "reduction"
+    "rows" "segments" "stream" "sum" "target" "tile" "topk_large" "topk_order" "topk_pick" "words");
+
+/// A definition and the values that it takes.
+type Choice = (&'static str, &'static [&'static str]);
+
+const FLOATS: &[&str] = &["f32", "bf16", "f16"];
+const ALL: &[&str] = &["f32", "bf16", "f16", "u8", "i32", "u32"];
+const FLAG: &[&str] = &["0", "1"];
+const ONLY_F32: &[&str] = &["f32"];
+const RULES: &[&str] = &["sum", "max", "sum_squares"];
+const THREADS: &[&str] = &["8", "32", "256"];
+const READING: &[&str] = &["whole", "partial"];
+const MERGE: &[&str] = &["merge"];
+
+/// Shaders with the choices of which any combination is a variant; beside `SUBGROUP` and `READ`, which all have.
+const VARIANTS: &[(&str, &[Choice])] = &[
+    ("axpby", &[("X", FLOATS), ("OUT", FLOATS)]),
+    ("cast", &[("X", ALL), ("OUT", ALL)]),
+    ("copy", &[("OUT", ALL)]),
+    ("fill", &[("OUT", ALL)]),
+    (
+        "linear_nll",
+        &[
+            ("X", FLOATS),
+            ("SPAN", &["1", "8"]),
+            ("TRANS_A", &["0"]),
+            ("TRANS_B", &["1"]),
+            ("BIAS", FLAG),
+            ("CAP", FLAG),
+        ],
+    ),
+    ("loss_reduction", &[("STAGE", &["whole", "partial", "merge"]), ("THREADS", THREADS), ("X", ONLY_F32)]),
+    ("matmul", &[("X", FLOATS), ("TRANS_A", FLAG), ("TRANS_B", FLAG)]),
+    ("nll", &[("STAGE", READING), ("THREADS", THREADS), ("X", FLOATS), ("BIAS", FLAG), ("CAP", FLAG)]),
+    ("nll", &[("STAGE", MERGE), ("THREADS", THREADS), ("X", ONLY_F32), ("BIAS", FLAG), ("CAP", FLAG)]),
+    ("philox", &[("DRAW", &["bits", "uniform", "normal"])]),
+    ("row_norm_scale", &[("PASS", &["norms"]), ("STAGE", READING), ("THREADS", THREADS), ("X", FLOATS)]),
+    ("row_norm_scale", &[("PASS", &["norms"]), ("STAGE", MERGE), ("THREADS", THREADS), ("X", ONLY_F32)]),
+    ("row_norm_scale", &[("PASS", &["sum"]), ("FACTORS", FLAG), ("X", FLOATS)]),
+    ("row_reduce", &[("RULE", RULES), ("STAGE", READING), ("THREADS", THREADS), ("X", FLOATS)]),
+    ("row_reduce", &[("RULE", RULES), ("STAGE", MERGE), ("THREADS", THREADS), ("X", ONLY_F32)]),
+    ("scale", &[("OUT", FLOATS)]),
+    ("segment_reduce", &[("RULE", RULES), ("STAGE", READING), ("THREADS", THREADS), ("X", FLOATS)]),
+    ("segment_reduce", &[("RULE", RULES), ("STAGE", MERGE), ("THREADS", THREADS), ("X", ONLY_F32)]),
+    ("softmax_stats", &[("STAGE", READING), ("THREADS", THREADS), ("X", FLOATS)]),
+    ("softmax_stats", &[("STAGE", MERGE), ("THREADS", THREADS), ("X", ONLY_F32)]),
+    ("subgroups", &[]),
+    (
+        "topk",
+        &[(
+            "STEP",
+            &["chunk", "start", "histogram", "pick", "clear", "take", "sort_far", "sort_near", "write"],
+        )],
+    ),
+];
+
+fn find(texts: &[(&'static str, &'static str)], name: &str) -> Result<&'static str> {
+    texts
+        .iter()
+        .find(|(n, _)| *n == name)
+        .map(|(_, text)| *text)
+        .ok_or_else(|| Error::new(Code::Internal, format!("no shader {name:?}")))
+}
+
+/// The text of an operation's shader.
+pub(crate) fn text(name: &str) -> Result<&'static str> {
+    find(TEXTS, name)
+}
+
+/// The text of a part that shaders include.
+pub(crate) fn library(name: &str) -> Result<&'static str> {
+    find(LIBRARIES, name)
+}
+
+/// The name of a variant, whatever the order of its definitions.
+///
+/// # Errors
+/// [`Code::Internal`] when the table does not have it.
+pub(crate) fn key(shader: &str, defs: &Defs) -> Result<String> {
+    let value = |key: &str| defs.iter().find(|(k, _)| *k == key).map(|(_, v)| *v);
+    let matches = |choices: &&[Choice]| {
+        choices.iter().all(|(key, values)| value(key).is_some_and(|v| values.contains(&v)))
+    };
+    let variants = VARIANTS.iter().filter(|(name, _)| *name == shader);
+    let choices = variants.map(|(_, choices)| choices).find(|c| matches(&&***c));
+    let choices =
+        choices.ok_or_else(|| Error::new(Code::Internal, format!("no variant {defs:?} of {shader}")))?;
+    let mut text = shader.to_owned();
+    for key in choices.iter().map(|c| c.0).chain(["SUBGROUP", "READ"]) {
+        text += " ";
+        text += value(key).unwrap_or("");
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use wgpu::naga::front::wgsl;
+    use wgpu::naga::valid::{Capabilities, ValidationFlags, Validator};
+
+    use super::*;
+    use crate::preprocess::preprocess;
+
+    /// All variants of a line of the table.
+    fn combinations(choices: &[Choice]) -> Vec<Defs<'static>> {
+        let always: [Choice; 2] = [("SUBGROUP", FLAG), ("READ", &["read", "read_write"])];
+        choices.iter().chain(&always).fold(vec![Vec::new()], |all, (key, values)| {
+            let with =
+                |v: &&'static str| all.iter().map(|defs| [&defs[..], &[(*key, *v)]].concat()).collect();
+            values.iter().flat_map(|v| -> Vec<Defs> { with(v) }).collect()
+        })
+    }
+
+    #[test]
+    fn every_variant_is_valid() {
+        let mut count = 0;
+        for (shader, choices) in VARIANTS {
+            for defs in combinations(choices) {
+                let subgroups = *shader == "subgroups" || defs.contains(&("SUBGROUP", "1"));
+                let mut capabilities = Capabilities::IMMEDIATES;
+                capabilities.set(Capabilities::SUBGROUP, subgroups);
+                let source = preprocess(shader, &defs).unwrap();
+                assert!(4 * source.params.len() <= crate::probe::IMMEDIATE_BYTES as usize, "{shader}");
+                let module = wgsl::parse_str(&source.wgsl)
+                    .unwrap_or_else(|e| panic!("{shader} {defs:?}: {}", e.emit_to_string(&source.wgsl)));
+                Validator::new(ValidationFlags::all(), capabilities)
+                    .validate(&module)
+                    .unwrap_or_else(|e| panic!("{shader} {defs:?}: {}", e.emit_to_string(&source.wgsl)));
+                count += 1;
+            }
+        }
+        assert!(count > 700, "{count} variants");
+    }
+
+    #[test]
+    fn only_the_tables_variants_have_names() {
+        let defs = vec![("READ", "read"), ("OUT", "f16"), ("SUBGROUP", "0"), ("X", "bf16")];
+        assert_eq!(key("axpby", &defs).unwrap(), "axpby bf16 f16 0 read");
+        assert!(key("axpby", &vec![("X", "u8"), ("OUT", "f32")]).is_err());
+        assert!(key("such", &vec![]).is_err());
+    }
+}

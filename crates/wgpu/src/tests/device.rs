@@ -1,0 +1,132 @@
+//! Opening, losing, running out.
+
+use std::sync::mpsc::channel;
+
+use gristmill_core::device::DeviceKind;
+use gristmill_core::{Code, DType, Device};
+
+use super::{Opened, adapter};
+use crate::backend::{self, Setup, Witness};
+use crate::{Options, open, probe};
+
+/// The sum of a vector, as a check that the device computes.
+fn computes(device: &Device) {
+    let x = device.tensor(vec![1f32, 2.0, 4.0], [1, 3]).unwrap();
+    let sum = x.row_reduce(gristmill_core::ops::Reduction::Sum).unwrap();
+    assert_eq!(sum.to_vec::<f32>().unwrap(), [7.0]);
+}
+
+#[test]
+fn adapters_are_described() {
+    let Some(index) = adapter() else { return };
+    let adapter = &probe()[index];
+    assert_eq!(adapter.info.selector, format!("wgpu:{index}"));
+    assert!(!adapter.info.name.is_empty() && !adapter.info.driver.is_empty());
+    assert!(
+        adapter.info.limits.iter().any(|(name, bytes)| *name == "maxBindingBytes" && *bytes >= 128 << 20)
+    );
+    if adapter.info.name.starts_with("llvmpipe") {
+        assert_eq!(adapter.info.kind, DeviceKind::Software);
+    }
+    let device = Opened(open(index, Options::default()).unwrap());
+    assert_eq!(device.info().name, adapter.info.name);
+    computes(&device);
+}
+
+#[test]
+fn an_adapter_that_is_not_there_is_an_error() {
+    let e = open(1000, Options::default()).unwrap_err();
+    assert_eq!(e.code(), Code::DeviceUnavailable);
+    assert!(e.to_string().contains("wgpu:1000"), "{e}");
+}
+
+#[test]
+fn options_decide_about_subgroups() {
+    let Some(index) = adapter() else { return };
+    let features = |subgroups| Opened(open(index, Options { subgroups }).unwrap()).info().features.clone();
+    assert!(features(Some(false)).is_empty());
+    assert_eq!(features(Some(true)), ["subgroups"]);
+}
+
+#[test]
+fn a_lost_device_says_so_and_another_opens() {
+    let Some(index) = adapter() else { return };
+    let (send, receive) = channel();
+    let witness: Witness = Box::new(move |device| drop(send.send(device.clone())));
+    let setup = Setup { witness: Some(witness), validation: true, ..Default::default() };
+    let device = Opened(backend::open(index, setup).unwrap());
+    let before = device.zeros(DType::F32, [100]).unwrap();
+    before.read().unwrap();
+    receive.recv().unwrap().destroy();
+    for _ in 0..2 {
+        assert_eq!(before.read().unwrap_err().code(), Code::DeviceLost);
+        let after = device.zeros(DType::F32, [100]).unwrap();
+        assert_eq!(after.read().unwrap_err().code(), Code::DeviceLost);
+        assert_eq!(device.synchronize().unwrap_err().code(), Code::DeviceLost);
+    }
+    computes(&Opened(open(index, Options::default()).unwrap()));
+}
+
+#[test]
+fn too_much_memory_is_an_error_and_the_device_goes_on() {
+    let Some(index) = adapter() else { return };
+    let device = Opened(open(index, Options::default()).unwrap());
+    let limits = &device.info().limits;
+    let most = limits.iter().find(|(name, _)| *name == "maxBufferBytes").unwrap().1;
+    // Beyond what one buffer may have; and, at 2^55 bytes, beyond any machine.
+    for bytes in [most as usize + 1, 1 << 55] {
+        let huge = device.empty(DType::U8, [bytes]).unwrap();
+        let e = huge.narrow(0, 1).unwrap().read().unwrap_err();
+        assert_eq!(e.code(), Code::OutOfMemory, "{e}");
+    }
+    computes(&device);
+}
+
+#[test]
+fn double_precision_is_refused_at_once() {
+    let Some(index) = adapter() else { return };
+    let device = Opened(open(index, Options::default()).unwrap());
+    let x = device.tensor(vec![1f64], [1]).unwrap();
+    let e = x.cast(DType::F32).unwrap_err();
+    assert_eq!(e.code(), Code::Unsupported);
+    assert!(e.to_string().contains("f64"), "{e}");
+    assert_eq!(x.to_vec::<f64>().unwrap(), [1.0]);
+}
+
+#[test]
+fn bytes_go_up_and_down_at_any_offset() {
+    let Some(index) = adapter() else { return };
+    let device = Opened(open(index, Options::default()).unwrap());
+    let mut want: Vec<u8> = (0..1000).map(|i| (i * 7 % 251) as u8).collect();
+    let all = device.tensor(want.clone(), [1000]).unwrap();
+    for (first, len) in [(1, 1), (3, 6), (5, 300), (8, 4), (13, 0), (997, 3), (0, 999)] {
+        let part = all.narrow(first, len).unwrap();
+        let new: Vec<u8> = (0..len).map(|i| (i * 3 + first) as u8).collect();
+        part.write(Box::new(new.clone())).unwrap();
+        want[first..first + len].copy_from_slice(&new);
+        assert_eq!(part.read().unwrap(), new);
+        assert_eq!(all.read().unwrap(), want, "{first} {len}");
+    }
+}
+
+/// More operations that may fault than there are slots for: each fault still meets its own.
+#[test]
+fn faults_find_their_operations() {
+    let Some(index) = adapter() else { return };
+    let device = Opened(open(index, Options::default()).unwrap());
+    let logits = device.tensor(vec![0f32; 8], [4, 2]).unwrap();
+    let results: Vec<_> = (0..1500u32)
+        .map(|i| {
+            let bad = i % 300 == 7;
+            let targets =
+                device.tensor(vec![0, if bad { 2 } else { 1 }, 0, u32::from(bad) * 9], [4]).unwrap();
+            (bad, logits.nll(&targets, Default::default()).unwrap())
+        })
+        .collect();
+    for (bad, losses) in results {
+        match losses.to_vec::<f32>() {
+            Ok(losses) => assert!(!bad && losses.iter().all(|l| (l - 2f32.ln()).abs() < 1e-6)),
+            Err(e) => assert!(bad && e.location().row == Some(1), "{e}"),
+        }
+    }
+}
