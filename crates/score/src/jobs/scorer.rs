@@ -67,11 +67,23 @@ impl Scorer {
         Ok(Self { spec, losses })
     }
 
-    /// What is known of one text.
-    fn sums(&self, text: &str, scratch: &mut Scratch) -> Result<Sums> {
-        let n_bytes = u32::try_from(text.len())
-            .map_err(|_| Error::new(Code::Unsupported, "a document of more than 4 GiB"))?;
-        Ok(Sums { n_bytes, ..self.losses.text(&self.spec, text, scratch)? })
+    /// What is known of every text of a batch, in turn.
+    fn sums(&self, batch: &DocBatch, scratch: &mut Scratch) -> Result<Vec<Sums>> {
+        let present = || (0..batch.len()).filter_map(|i| Some((i, batch.text(i)?)));
+        let texts: Vec<_> = present().map(|(_, text)| text).collect();
+        let mut sums = Vec::with_capacity(texts.len());
+        self.losses.texts(&self.spec, &texts, scratch, &mut sums).map_err(|e| {
+            match present().nth(sums.len()) {
+                Some((i, _)) => e.at_row(batch.rows[i]),
+                None => e,
+            }
+        })?;
+        for (sums, (i, text)) in sums.iter_mut().zip(present()) {
+            sums.n_bytes = u32::try_from(text.len()).map_err(|_| {
+                Error::new(Code::Unsupported, "a document of more than 4 GiB").at_row(batch.rows[i])
+            })?;
+        }
+        Ok(sums)
     }
 
     /// Scores a batch. `schema` is that of [`sidecar_schema`].
@@ -83,13 +95,13 @@ impl Scorer {
         let mut rows = SidecarBuilder::new(&self.spec, plain);
         let mut report = Report::default();
         let Report { tally, extremes, .. } = &mut report;
+        let mut all_sums = self.sums(&batch, scratch)?.into_iter();
         for (i, &row) in batch.rows.iter().enumerate() {
             let id = batch.ids.value(i);
-            let Some(text) = batch.text(i) else {
+            let Some((text, sums)) = batch.text(i).zip(all_sums.next()) else {
                 rows.push(id, row, &Sums::default());
                 continue;
             };
-            let sums = self.sums(text, scratch).map_err(|e| e.at_row(row))?;
             let score = rows.push(id, row, &sums);
             let counts = Counts::one(sums.n_tokens.into(), sums.n_bytes.into());
             tally.read += counts;
