@@ -33,7 +33,8 @@ pub fn tokenizer(bytes: &[u8]) {
     match Normalizer::from_bytes(bytes) {
         Err(error) => refused(&error),
         Ok(normalizer) => {
-            for text in ["", "a", "The white whale, e\u{301}té \u{3000} <sep> 漢字 \u{1f433}##mill [UNK]"] {
+            for text in ["", "a", "The white whale, e\u{301}té \u{3000} <sep> 漢字 \u{1f433}##mill [UNK]"]
+            {
                 if let Err(error) = normalizer.tokens(text) {
                     refused(&error);
                 }

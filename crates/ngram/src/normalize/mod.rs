@@ -41,7 +41,7 @@ mod wordpunct;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gristmill_core::{Code, Error, Result, ResultExt};
+use gristmill_core::{Error, Result, ResultExt};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 

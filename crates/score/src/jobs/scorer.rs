@@ -13,7 +13,7 @@ use super::extremes::Extremes;
 use super::summary::Tally;
 use crate::memory::{LossModel, Scratch};
 use crate::sidecar::SidecarBuilder;
-use crate::{Method, ScoreSpec, Sums};
+use crate::{Cutoffs, Method, ScoreSpec, Sums};
 
 /// The name of the column with the values of the quota column.
 pub(crate) const GROUP: &str = "group";
@@ -67,6 +67,13 @@ impl Scorer {
         Ok(Self { spec, losses })
     }
 
+    /// The same with a column for the part of the pool that a score falls into.
+    pub(crate) fn with_cutoffs(mut self, cutoffs: Option<Cutoffs>) -> Result<Self> {
+        self.spec.cutoffs = cutoffs;
+        self.spec.validate()?;
+        Ok(self)
+    }
+
     /// What is known of every text of a batch, in turn.
     fn sums(&self, batch: &DocBatch, scratch: &mut Scratch) -> Result<Vec<Sums>> {
         let present = || (0..batch.len()).filter_map(|i| Some((i, batch.text(i)?)));
@@ -98,7 +105,8 @@ impl Scorer {
         let mut all_sums = self.sums(&batch, scratch)?.into_iter();
         for (i, &row) in batch.rows.iter().enumerate() {
             let id = batch.ids.value(i);
-            let Some((text, sums)) = batch.text(i).zip(all_sums.next()) else {
+            let scored = batch.text(i).and_then(|text| Some((text, all_sums.next()?)));
+            let Some((text, sums)) = scored else {
                 rows.push(id, row, &Sums::default());
                 continue;
             };

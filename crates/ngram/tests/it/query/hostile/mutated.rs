@@ -107,9 +107,15 @@ fn tokenizers() -> Vec<Vec<u8>> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/sentencepiece");
     let piece = |name: &str| std::fs::read(folder.join(name)).unwrap();
     vec![
-        json(r###"{"type":"Unigram","unk_id":0,"vocab":[["<unk>",0.0],["a",-1.5],["\u2581a",-2.0],["te",-3.0]],"byte_fallback":false}"###),
-        json(r###"{"type":"BPE","dropout":null,"unk_token":"u","continuing_subword_prefix":"##","end_of_word_suffix":null,"fuse_unk":true,"byte_fallback":false,"vocab":{"u":0,"a":1,"##b":2,"ab":3},"merges":["a ##b"]}"###),
-        json(r###"{"type":"WordPiece","unk_token":"[UNK]","continuing_subword_prefix":"##","max_input_chars_per_word":9,"vocab":{"[UNK]":0,"a":1,"##b":2}}"###),
+        json(
+            r###"{"type":"Unigram","unk_id":0,"vocab":[["<unk>",0.0],["a",-1.5],["\u2581a",-2.0],["te",-3.0]],"byte_fallback":false}"###,
+        ),
+        json(
+            r###"{"type":"BPE","dropout":null,"unk_token":"u","continuing_subword_prefix":"##","end_of_word_suffix":null,"fuse_unk":true,"byte_fallback":false,"vocab":{"u":0,"a":1,"##b":2,"ab":3},"merges":["a ##b"]}"###,
+        ),
+        json(
+            r###"{"type":"WordPiece","unk_token":"[UNK]","continuing_subword_prefix":"##","max_input_chars_per_word":9,"vocab":{"[UNK]":0,"a":1,"##b":2}}"###,
+        ),
         json(r###"{"type":"WordLevel","unk_token":"[UNK]","vocab":{"[UNK]":0,"a":1}}"###),
         piece("unigram.model"),
         piece("bpe-bytes.model"),
