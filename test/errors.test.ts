@@ -48,8 +48,9 @@ describe('options', () => {
       threads: 1, tempDir: 1, onError: 1, signal: 1, onProgress: 1,
     }; // prettier-ignore
     const scoreKeys: Record<keyof Parameters<typeof score>[0], 1> = {
-      pool: 1, output: 1, model: 1, prior: 1, conditional: 1, target: 1, method: 1, order: 1, weight: 1,
-      normalizer: 1, worker: 1, fresh: 1, threads: 1, memory: 1, onError: 1, seed: 1, signal: 1, onProgress: 1,
+      pool: 1, output: 1, model: 1, prior: 1, conditional: 1, target: 1, method: 1, order: 1, weight: 1, cutoffs: 1,
+      percentiles: 1, normalizer: 1, worker: 1, fresh: 1, threads: 1, memory: 1, onError: 1, seed: 1, signal: 1,
+      onProgress: 1,
     }; // prettier-ignore
     const selectKeys: Record<keyof Parameters<typeof select>[0], 1> = {
       pool: 1, target: 1, scores: 1, output: 1, budget: 1, method: 1, order: 1, weight: 1, normalizer: 1,

@@ -70,7 +70,7 @@ export interface FitOptions extends RunOptions {
    * a `tokenizer.json` or SentencePiece model. @defaultValue 'unicode-words/1'
    */
   normalizer?: string;
-  /** Memory for counts before they spill to disk, as bytes or with a unit. @defaultValue '2GB' */
+  /** Memory for the estimation; what outgrows it goes to disk. Bytes, or with a unit. @defaultValue '2GB' */
   memory?: number | string;
   /** Drop n-grams of order k that were seen at most `prune[k - 1]` times. @defaultValue nothing is dropped */
   prune?: readonly number[];
@@ -83,7 +83,7 @@ export interface FitOptions extends RunOptions {
   minDocuments?: number;
   /** Threads. @defaultValue all that the process may use */
   threads?: number;
-  /** Where sorts spill to. @defaultValue the temporary directory of the system */
+  /** Where goes what outgrows the memory. @defaultValue the temporary directory of the system */
   tempDir?: string;
   /** What to do with what cannot be read. @defaultValue 'fail' */
   onError?: OnError;
@@ -105,6 +105,10 @@ export interface ScoreOptions extends RunOptions {
   target?: Source;
   /** How to score. @defaultValue 'perplexity' with one model, else 'loss-reduction' */
   method?: Method;
+  /** With `ccnet`: where the head ends and the tail begins, which adds the column `bucket`. */
+  cutoffs?: { head: number; tail: number };
+  /** Percentiles of the scores to report, 0 to 100: what cut-offs and thresholds are made of. */
+  percentiles?: readonly number[];
   /** With `target`: the order of the fitted models. @defaultValue the one that discriminates best */
   order?: number;
   /** With `target`: the share of the target's own model in the conditional one. @defaultValue the best */

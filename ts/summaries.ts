@@ -128,6 +128,8 @@ export interface ScoreSummary extends Tally {
   shards: ShardCounts;
   models: ModelUsed[];
   fitted?: Fitted;
+  /** The percentiles of the scores that were asked for, once every shard is done (nearest rank). */
+  percentiles?: { percent: number; score: number }[];
   /** The ten best documents. */
   best: Example[];
   /** The ten worst documents, the worst first. */

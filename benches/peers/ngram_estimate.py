@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Estimates one model with lmplz and with Gristmill from the same text, and prints one JSON object.
 
-    benches/peers/ngram_estimate.py TEXT [--order 5] [--memory 2000000000] [--repeats 3] [--arpa]
+    cargo build --release -p gristmill-ngram --example estimate
+    benches/peers/ngram_estimate.py TEXT… [--order 5] [--memory 2000000000,200000000] [--repeats 3] [--arpa] [--write]
 
-TEXT has one sentence a line, words separated by white space. Both read it from disk; lmplz writes ARPA text, we
-write .gml (with --arpa ARPA text too). lmplz comes from benches/peers/setup.sh, ours is built here. Times are
-medians over alternating repeats; processor time is what a busy machine distorts least, and peak memory is the
-largest resident set.
+A TEXT has one sentence a line, words separated by white space; every memory limit is tried on each. Both read it
+from disk; lmplz writes ARPA text, we write .gml (with --arpa ARPA text too). lmplz comes from benches/peers/setup.sh.
+Times are medians over alternating repeats; processor time is what a busy machine distorts least, and peak memory is
+the largest resident set. With --write the result goes to benches/results/ngram_estimate.json.
 """
 
 import argparse
@@ -19,17 +20,10 @@ import sys
 import tempfile
 import time
 
+import common
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PEERS = pathlib.Path(os.environ.get("GRISTMILL_PEERS", ROOT / "target" / "peers"))
-
-
-def build():
-    command = ["cargo", "build", "--release", "-p", "gristmill-ngram", "--example", "estimate"]
-    output = subprocess.run(
-        [*command, "--message-format", "json"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
-    ).stdout
-    artifacts = (json.loads(line) for line in output.splitlines())
-    return next(a["executable"] for a in artifacts if a.get("executable"))
 
 
 def run(command):
@@ -56,39 +50,52 @@ def medians(runs):
     return {key: statistics.median(r[key] for r in runs) for key in runs[0]}
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("text")
-    parser.add_argument("--order", type=int, default=5)
-    parser.add_argument("--memory", type=int, default=2_000_000_000)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--arpa", action="store_true")
-    args = parser.parse_args()
-    ours = build()
+def compare(ours, text, memory, args):
     runs = {"lmplz": [], "gristmill": []}
-    with tempfile.TemporaryDirectory() as folder:
-        suffix = "arpa" if args.arpa else "gml"
+    suffix = "arpa" if args.arpa else "gml"
+    with tempfile.TemporaryDirectory(dir=args.temp) as folder:
         commands = {
-            "lmplz": [PEERS / "bin" / "lmplz", "-o", str(args.order), "-S", f"{args.memory}b", "-T", folder + "/",
-                      "--text", args.text, "--arpa", f"{folder}/lmplz.arpa"],
-            "gristmill": [ours, args.text, f"{folder}/ours.{suffix}", "--order", str(args.order),
-                          "--memory", str(args.memory)],
+            "lmplz": [PEERS / "bin" / "lmplz", "-o", str(args.order), "-S", f"{memory}b", "-T", folder + "/",
+                      "--text", text, "--arpa", f"{folder}/lmplz.arpa"],
+            "gristmill": [ours, text, f"{folder}/ours.{suffix}", "--order", str(args.order), "--memory", str(memory)],
         }
         for _ in range(args.repeats):
             for name, command in commands.items():
                 figures, output = run(command)
                 runs[name].append(figures)
-        report = json.loads(output)
-    print(json.dumps({
-        "text": os.path.basename(args.text),
-        "textBytes": os.path.getsize(args.text),
+    report = json.loads(output)
+    figures = {name: medians(each) for name, each in runs.items()}
+    peer, own = figures["lmplz"], figures["gristmill"]
+    return {
+        "textBytes": os.path.getsize(text),
         "tokens": report["tokens"],
         "order": args.order,
         "ngrams": [order["kept"] for order in report["orders"]],
-        "memoryLimit": args.memory,
+        "memoryLimit": memory,
         "output": {"lmplz": "arpa", "gristmill": suffix},
-        **{name: medians(figures) for name, figures in runs.items()},
-    }, indent=2))
+        **figures,
+        "processorTimeOfLmplzOverOurs": peer["processorSeconds"] / own["processorSeconds"],
+        "peakOfOursOverLmplz": own["peakBytes"] / peer["peakBytes"],
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("text", nargs="+")
+    parser.add_argument("--order", type=int, default=5)
+    parser.add_argument("--memory", default="2000000000")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--arpa", action="store_true")
+    parser.add_argument("--temp", help="where models and temporary files go")
+    parser.add_argument("--write", action="store_true")
+    args = parser.parse_args()
+    ours = common.cargo_binary(ROOT, "gristmill-ngram", "estimate")
+    limits = [int(memory) for memory in args.memory.split(",")]
+    runs = [compare(ours, text, memory, args) for text in args.text for memory in limits]
+    result = {"machine": common.machine(lmplz="kenlm 0.3.0"), "runs": runs}
+    print(json.dumps(result, indent=2))
+    if args.write:
+        common.write(ROOT, "ngram_estimate", result)
 
 
 if __name__ == "__main__":

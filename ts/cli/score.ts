@@ -1,4 +1,4 @@
-import { type Command, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 
 import { score } from '../index.js';
 import type { Method } from '../options.js';
@@ -37,6 +37,21 @@ interface Flags extends ScoringFlags {
   model?: string;
   prior?: string;
   conditional?: string;
+  cutoffs?: { head: number; tail: number };
+  percentiles?: number[];
+}
+
+/** CCNet's cut-offs, as `340,520`. */
+function cutoffs(text: string): { head: number; tail: number } {
+  const [head, tail, ...rest] = text.split(',').map(number);
+  if (head === undefined || tail === undefined || rest.length > 0) {
+    throw new InvalidArgumentError('It must be two numbers with a comma between.');
+  }
+  return { head, tail };
+}
+
+function percentiles(text: string): number[] {
+  return text.split(',').map(integer(0, 100));
 }
 
 /** Options of the two commands that score. */
@@ -67,7 +82,9 @@ export function addScore(program: Command): void {
     .requiredOption('-o, --output <dir>', 'directory or URL for the score files')
     .option('--model <model>', 'one model: ngram:PATH or PATH (.gml, ARPA, KenLM binary)')
     .option('--prior <model>', 'the general model of a method that compares two')
-    .option('--conditional <model>', "the target's model of a method that compares two");
+    .option('--conditional <model>', "the target's model of a method that compares two")
+    .option('--cutoffs <head,tail>', 'ccnet: perplexities where the head ends and the tail begins', cutoffs)
+    .option('--percentiles <list>', 'report the scores at these percentiles, such as 30,60', percentiles);
   scoring(target(source(job(command))), [
     'perplexity',
     'bits-per-byte',
@@ -83,6 +100,8 @@ export function addScore(program: Command): void {
       model,
       prior,
       conditional,
+      cutoffs,
+      percentiles,
       method,
       order,
       weight,
@@ -99,7 +118,8 @@ export function addScore(program: Command): void {
           pool: toSource(await paths(pool, flags.format), flags),
           output,
           ...(await toTarget(flags, paths)),
-          ...defined({ model, prior, conditional, method, order, weight, normalizer, worker, fresh, seed }),
+          ...defined({ model, prior, conditional, cutoffs, percentiles, method, order, weight, normalizer }),
+          ...defined({ worker, fresh, seed }),
           ...toJob(flags),
           ...run,
         }),
@@ -112,6 +132,10 @@ function print(summary: ScoreSummary): string {
   return (
     `Scored ${grouped(summary.scored.documents)} documents by ${summary.method} into ${summary.output}\n\n` +
     tally(summary) +
+    (summary.percentiles ?? [])
+      .map(({ percent, score }) => `\n${percent}% of the scores are at or below ${score}`)
+      .join('') +
+    (summary.percentiles ? '\n' : '') +
     progress(summary)
   );
 }

@@ -60,7 +60,9 @@ const benches: Record<string, () => Promise<void>> = {
   },
   'ngram-estimate': async () => {
     await writeText();
-    await record('ngram_estimate', python, ['benches/peers/ngram_estimate.py', text]);
+    await run('cargo', ['build', '--release', '-p', 'gristmill-ngram', '--example', 'estimate']);
+    const limits = ['--memory', '200000000,2000000000'];
+    await record('ngram_estimate', python, ['benches/peers/ngram_estimate.py', text, ...limits]);
   },
 };
 

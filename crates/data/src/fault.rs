@@ -1,14 +1,11 @@
 //! Foreign errors become ours here, once: who is at fault (the data, the system, this program) is decided
 //! by the error's kind, never by its text.
 
-use std::any::Any;
-use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
 
 use arrow_schema::ArrowError;
-use gristmill_core::{Code, Error, Result};
+use gristmill_core::{Code, Error, Result, panic_text};
 use parquet::errors::ParquetError;
 
 /// The error for a failed request on `url`.
@@ -166,34 +163,10 @@ fn corrupt(what: &str, message: String) -> Error {
     Error::new(Code::CorruptData, format!("{what} data is damaged: {message}"))
 }
 
-thread_local! {
-    static GUARDED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// A panic that becomes an error is no news for standard error. All others are reported as before.
-fn hush_guarded_panics() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let report = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if !GUARDED.get() {
-                report(info);
-            }
-        }));
-    });
-}
-
 /// Runs a decoder that may panic on hostile bytes; a panic is damage of the file.
 pub(crate) fn guard<T>(what: &str, f: impl FnOnce() -> Result<T>) -> Result<T> {
-    hush_guarded_panics();
-    let outer = GUARDED.replace(true);
     // The decoder's state is dropped after a panic, never used again: see the callers.
-    let result = catch_unwind(AssertUnwindSafe(f));
-    GUARDED.set(outer);
-    match result {
-        Ok(result) => result,
-        Err(panic) => Err(corrupt(what, panic_text(&*panic))),
-    }
+    gristmill_core::guard(f, |panic| corrupt(what, panic))
 }
 
 /// Runs a thread's work; a panic that no [`guard`] took is a defect of ours, reported and passed on.
@@ -202,10 +175,4 @@ pub(crate) fn contain<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
         Err(Error::new(Code::Internal, format!("the reader panicked: {}", panic_text(&*panic)))
             .hint("this is a defect; please report it"))
     })
-}
-
-/// What a panic said.
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|s| s.to_string());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "decoder panicked".into())
 }

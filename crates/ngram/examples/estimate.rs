@@ -48,8 +48,8 @@ fn main() -> Result<()> {
         "estimateSeconds": estimated - read,
     });
     match model.as_deref().map(Path::new) {
-        Some(path) if is_arpa(path) => arpa::save(&estimate.tables, path)?,
-        Some(path) => drop(gml::save(&estimate.tables, &ModelMeta::default(), path)?),
+        Some(path) if is_arpa(path) => arpa::save(&estimate.trie, path)?,
+        Some(path) => drop(gml::save(&estimate.trie, &ModelMeta::default(), path)?),
         None => {}
     }
     println!("{report:#}");

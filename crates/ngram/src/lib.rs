@@ -34,12 +34,12 @@
 //!     })?;
 //!     estimator.add_sentence(&ids)?;
 //! }
-//! let tables = estimator.finish(&Control::default())?.tables;
+//! let trie = estimator.finish(&Control::default())?.trie;
 //!
 //! let folder = tempfile::tempdir().unwrap();
 //! let path = folder.path().join("mill.gml");
 //! let meta = ModelMeta { normalizer: Some(normalizer.spec().clone()), ..ModelMeta::default() };
-//! let sha256 = gml::save(&tables, &meta, &path)?;
+//! let sha256 = gml::save(&trie, &meta, &path)?;
 //!
 //! let model = Model::load(&path)?;
 //! assert_eq!(model.sha256(), Some(sha256.as_str()));
@@ -70,6 +70,7 @@ pub mod normalize;
 pub mod tables;
 pub mod vocab;
 
+mod column;
 mod kenlm;
 mod replace;
 mod source;

@@ -62,7 +62,7 @@ impl Folds {
         let folds = fitter.options.folds;
         let part = |fold| {
             let (held_out, rest) = target.fold(fold, folds);
-            Ok((held_out, Model::from_tables(fitter.fit(order, [&rest])?.tables, ModelMeta::default())?))
+            Ok((held_out, Model::from_trie(&fitter.fit(order, [&rest])?.trie, ModelMeta::default())?))
         };
         (0..folds).map(part).collect::<Result<_>>().map(Self)
     }

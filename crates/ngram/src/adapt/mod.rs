@@ -108,7 +108,7 @@ pub struct Options {
     pub lookalikes: Option<f64>,
     /// How many tokens of the pool are used for choosing.
     pub choice_tokens: usize,
-    /// Bytes for counting n-grams, see [`estimate::Options::memory_limit`].
+    /// Bytes for estimating a model, see [`estimate::Options::memory_limit`].
     pub memory_limit: usize,
     /// Where n-grams spill to.
     pub temp_dir: Option<PathBuf>,
@@ -296,11 +296,11 @@ impl Fit {
     /// Both models, ready for queries. `metadata` is recorded in each.
     ///
     /// # Errors
-    /// Those of [`Model::from_tables`].
+    /// Those of [`Model::from_trie`].
     pub fn into_adapted(self, metadata: serde_json::Map<String, serde_json::Value>) -> Result<Adapted> {
         let meta = ModelMeta { normalizer: Some(self.normalizer.spec().clone()), metadata };
-        let prior = Model::from_tables(self.prior.tables, meta.clone())?;
-        let target = Model::from_tables(self.target.tables, meta)?;
+        let prior = Model::from_trie(&self.prior.trie, meta.clone())?;
+        let target = Model::from_trie(&self.target.trie, meta)?;
         Ok(Adapted::new(prior, target, self.choice.weight)?.with_normalizer(self.normalizer))
     }
 }
@@ -330,7 +330,7 @@ impl Fitter<'_> {
     }
 
     fn model<'d>(&self, order: usize, parts: impl IntoIterator<Item = &'d Documents>) -> Result<Model> {
-        Model::from_tables(self.fit(order, parts)?.tables, ModelMeta::default())
+        Model::from_trie(&self.fit(order, parts)?.trie, ModelMeta::default())
     }
 
     /// The prior, of the pool without the documents that look like the target, and how many those are.
@@ -344,7 +344,7 @@ impl Fitter<'_> {
     ) -> Result<(Estimate, usize)> {
         let Choice { order, weight, .. } = *choice;
         let Some(q) = self.options.lookalikes else { return Ok((self.fit(order, [pool])?, 0)) };
-        let target_model = Model::from_tables(target_model.tables.clone(), ModelMeta::default())?;
+        let target_model = Model::from_trie(&target_model.trie, ModelMeta::default())?;
         // Knows the target sample too, so that held-out documents and the pool are compared evenly.
         let mut prior = self.model(order, [pool, target])?;
         let mut found = (self.fit(order, [pool])?, 0);
@@ -357,7 +357,7 @@ impl Fitter<'_> {
                 break;
             }
             found = (self.fit(order, [&kept])?, lookalikes);
-            prior = Model::from_tables(found.0.tables.clone(), ModelMeta::default())?;
+            prior = Model::from_trie(&found.0.trie, ModelMeta::default())?;
         }
         Ok(found)
     }

@@ -26,8 +26,12 @@
 //! Ascending windows append to a trie: one array of rows an order, 12 bytes a row, children consecutive.
 //! There, the denominators, the left-over mass and the backoffs of a context are sums over consecutive
 //! rows. Only two things need the n-gram *without its first word*, the adjusted counts and `p(w | h')`; its
-//! row is found by walking the children of the context's own link, both sides ascending. The result does
-//! not depend on the number of threads or on the memory limit: all counting is in integers, and every
+//! row is found by walking the children of the context's own link, both sides ascending.
+//!
+//! When the trie would not fit, its columns are files too, written from front to back and read through maps
+//! whose pages are given back behind the reader. What is looked up in any order, the row of a suffix and its
+//! probability, is handled a window of rows at a time. So the limit holds to the end: the [`Trie`] that comes
+//! out lies where its columns were made, and model files are written from there. The result does not depend on the number of threads or on the memory limit: all counting is in integers, and every
 //! floating-point sum is over one context in the order of its rows.
 //!
 //! # Unknown words
@@ -49,8 +53,8 @@
 //!     estimator.add_sentence(&words)?;
 //! }
 //! let estimate = estimator.finish(&Control::default())?;
-//! let bigrams = &estimate.tables.orders[1];
-//! assert_eq!(bigrams.len(), 8);
+//! assert_eq!(estimate.trie.len(2), 8);
+//! let bigrams = &estimate.trie.to_tables().orders[1];
 //! assert!(bigrams.prob.iter().all(|log10| *log10 < 0.0));
 //! # Ok::<(), gristmill_core::Error>(())
 //! ```
@@ -59,6 +63,7 @@ mod adjust;
 mod block;
 mod discount;
 mod probability;
+mod room;
 mod runs;
 mod trie;
 mod window;
@@ -66,17 +71,17 @@ mod window;
 use std::path::PathBuf;
 
 use gristmill_core::{Code, Control, Error, Progress, Result, Unit};
-use rayon::prelude::*;
 
-use self::adjust::{Adjusted, adjust};
+use self::adjust::{Adjusted, Marks, adjust};
 use self::block::{BYTES_PER_TOKEN, Block};
 use self::discount::Discounts;
 pub use self::discount::FALLBACK_DISCOUNTS;
+use self::room::Room;
 use self::runs::Runs;
 use self::trie::{Level, TrieBuilder};
 pub use self::window::MAX_ORDER;
 use self::window::Window;
-use crate::tables::Tables;
+use crate::tables::Trie;
 use crate::vocab::{BOS, EOS, Vocab, WordId};
 
 /// Fewer tokens than this are not worth a run on disk.
@@ -87,11 +92,11 @@ const MIN_BLOCK: usize = 1 << 12;
 pub struct Options {
     /// Length of the longest n-grams, 1 to [`MAX_ORDER`].
     pub order: usize,
-    /// Bytes for counting: the vocabulary, the text of a block and what sorting it takes. N-grams spill to
-    /// `temp_dir` when they outgrow it. The model itself comes on top: it ends as [`Tables`] in memory, at
-    /// `4 n + 8` bytes an n-gram of length n.
+    /// Bytes for everything: the vocabulary, the text of a block and what sorting it takes, and then the model
+    /// in the making. What outgrows it goes to `temp_dir`, at up to 40 bytes an n-gram while it is worked on.
+    /// Buffers, a few megabytes, come on top.
     pub memory_limit: usize,
-    /// Where n-grams spill to; the system's directory for temporary files when `None`.
+    /// Where n-grams go that do not fit; the system's directory for temporary files when `None`.
     pub temp_dir: Option<PathBuf>,
     /// Threads; 0 takes as many as there are cores. The result is the same for any number.
     pub threads: usize,
@@ -124,7 +129,7 @@ impl Default for Options {
 #[derive(Clone)]
 pub struct Estimate {
     /// The model.
-    pub tables: Tables,
+    pub trie: Trie,
     /// Statistics, one entry an order.
     pub orders: Vec<OrderSummary>,
     /// Sentences of the text.
@@ -276,7 +281,8 @@ impl Estimator {
         }
         let Self { options, prune, vocab, closed, pool, block, runs, sentences, tokens } = self;
         let spilled = runs.written();
-        let mut trie = TrieSink::new(options.order, sentences, tokens, control);
+        let room = room(&options, vocab.heap_bytes(), &block, &runs, control);
+        let mut trie = TrieSink::new(options.order, sentences, tokens, &room);
         if runs.is_empty() {
             block.for_each_window(vocab.len(), &pool, &mut |window, count| trie.push(window, count))?;
             drop(block);
@@ -287,21 +293,32 @@ impl Estimator {
         let levels = trie.finish(vocab.len())?;
 
         pool.install(|| {
-            control.check()?;
-            let adjusted = adjust(levels, &prune);
-            control.check()?;
+            let adjusted = adjust(levels, &prune, &room)?;
             let orders = summarize(&adjusted, options.discount_fallback)?;
             let words = if closed { orders[0].distinct } else { orders[0].kept };
             // All words but <s>.
             let uniform = 1.0 / options.vocab_pad.unwrap_or(0).max(words - 1) as f64;
-            let tables = probability::tables(adjusted, &orders, uniform, closed, control)?;
-            let mut tables = Tables { vocab, orders: tables };
-            if words < tables.vocab.len() as u64 {
-                renumber(&mut tables);
+            let levels = probability::levels(adjusted, &orders, uniform, closed, &room)?;
+            let mut trie = Trie { vocab, levels };
+            if words < trie.vocab.len() as u64 {
+                renumber(&mut trie, &room)?;
             }
-            Ok(Estimate { tables, orders, sentences, tokens, spilled })
+            Ok(Estimate { trie, orders, sentences, tokens, spilled })
         })
     }
+}
+
+/// Where the model is made: in memory if it fits there at worst, when no two n-grams of the text are the same.
+fn room<'a>(options: &Options, vocab: usize, block: &Block, runs: &Runs, control: &'a Control) -> Room<'a> {
+    let ngrams = block.len().saturating_mul(options.order);
+    // While the trie is built the block is there too; later, links and probabilities are.
+    let worst = (block.len().saturating_mul(BYTES_PER_TOKEN)).saturating_add(ngrams.saturating_mul(12));
+    let worst = worst.max(ngrams.saturating_mul(24)).saturating_add(vocab);
+    if runs.is_empty() && worst <= options.memory_limit {
+        return Room::ample(control);
+    }
+    let dir = options.temp_dir.clone().unwrap_or_else(std::env::temp_dir);
+    Room::tight(&dir, options.memory_limit.saturating_sub(vocab), control)
 }
 
 /// Builds the trie, looks out for a stop and reports progress.
@@ -313,12 +330,12 @@ struct TrieSink<'a> {
 }
 
 impl<'a> TrieSink<'a> {
-    fn new(order: usize, sentences: u64, tokens: u64, control: &'a Control) -> Self {
+    fn new(order: usize, sentences: u64, tokens: u64, room: &Room<'a>) -> Self {
         // Every word starts a window, and so do <s> and </s>.
         let total = Some(tokens + 2 * sentences);
         let progress =
             Progress { phase: "estimate", done: 0, total, unit: Unit::Tokens, documents: sentences, tokens };
-        Self { trie: TrieBuilder::new(order), progress, windows: 0, control }
+        Self { trie: TrieBuilder::new(order, room), progress, windows: 0, control: room.control }
     }
 
     #[inline]
@@ -374,11 +391,11 @@ fn summarize(adjusted: &Adjusted, fallback: Option<[f64; 3]>) -> Result<Vec<Orde
                 (Err(_), Some(fallback)) => (fallback, true),
                 (Err(e), None) => return Err(e),
             };
-            let gone = pruned.iter().flatten().filter(|pruned| **pruned).count();
+            let gone = pruned.as_ref().map_or(0, Marks::count);
             Ok(OrderSummary {
                 order,
                 distinct: level.len() as u64,
-                kept: (level.len() - gone) as u64,
+                kept: level.len() as u64 - gone,
                 counts_of_counts: *counts_of_counts,
                 discounts,
                 fallback,
@@ -388,14 +405,15 @@ fn summarize(adjusted: &Adjusted, fallback: Option<[f64; 3]>) -> Result<Vec<Orde
 }
 
 /// Takes the words without a unigram out of the vocabulary. Ids keep their order, and so do rows.
-fn renumber(tables: &mut Tables) {
+fn renumber(trie: &mut Trie, room: &Room) -> Result<()> {
     let mut kept = Vocab::new();
-    let mut ids = vec![0; tables.vocab.len()];
-    for old in &tables.orders[0].words {
-        ids[*old as usize] = kept.intern(tables.vocab.word(*old));
+    let mut ids = vec![0; trie.vocab.len()];
+    for old in trie.levels[0].word.values() {
+        ids[old as usize] = kept.intern(trie.vocab.word(old));
     }
-    for table in &mut tables.orders {
-        table.words.par_iter_mut().for_each(|word| *word = ids[*word as usize]);
+    for level in &mut trie.levels {
+        level.word = room.each(&level.word, |word| ids[word as usize])?;
     }
-    tables.vocab = kept;
+    trie.vocab = kept;
+    Ok(())
 }

@@ -1,26 +1,20 @@
-//! Interpolated probabilities and backoffs from adjusted counts, and the tables made of them.
+//! Interpolated probabilities and backoffs from adjusted counts, and the trie made of them.
 
 use std::ops::Range;
 
-use gristmill_core::{Control, Result};
-use rayon::prelude::*;
+use gristmill_core::Result;
 
 use super::OrderSummary;
-use super::adjust::Adjusted;
+use super::adjust::{Adjusted, Marks};
 use super::discount::Discounts;
-use super::trie::{Level, rows_under, split_mut};
-use crate::tables::OrderTable;
-use crate::vocab::{BOS, WordId};
+use super::room::{Room, ranges};
+use super::trie::Level;
+use crate::column::Column;
+use crate::tables::{TrieLevel, children, rows_under, tasks};
+use crate::vocab::BOS;
 
 /// The logarithm that ARPA files give to zero. Only a discount of exactly zero leads here.
 const LOG10_ZERO: f32 = -99.0;
-
-/// Linear probabilities and backoffs of one level.
-struct Weights {
-    prob: Vec<f32>,
-    /// Empty at the highest order.
-    backoff: Vec<f32>,
-}
 
 /// What one context gives its words: all that is discounted or pruned goes to the lower order.
 struct Context {
@@ -29,11 +23,12 @@ struct Context {
 }
 
 impl Context {
-    fn new(counts: &[u32], pruned: Option<&[bool]>, discounts: &Discounts) -> Self {
+    /// Of the n-grams in `rows`, whose counts these are.
+    fn new(counts: &[u32], rows: Range<usize>, pruned: Option<&Marks>, discounts: &Discounts) -> Self {
         let (mut total, mut freed, mut n) = (0u64, 0u64, [0u64; 4]);
-        for (i, count) in counts.iter().enumerate() {
+        for (count, row) in counts.iter().zip(rows) {
             total += u64::from(*count);
-            if pruned.is_some_and(|pruned| pruned[i]) {
+            if pruned.is_some_and(|pruned| pruned.get(row)) {
                 freed += u64::from(*count);
             } else {
                 n[(*count as usize).min(3)] += 1;
@@ -50,43 +45,43 @@ impl Context {
     }
 }
 
-/// The tables of a model; n-grams that are pruned are left out.
+/// The levels of a model; n-grams that are pruned are left out.
 ///
 /// `uniform` is the probability below the unigrams. Unigrams that are pruned stay with what that gives them
 /// when `closed`, and leave their row out otherwise.
-pub(super) fn tables(
+pub(super) fn levels(
     adjusted: Adjusted,
     orders: &[OrderSummary],
     uniform: f64,
     closed: bool,
-    control: &Control,
-) -> Result<Vec<OrderTable>> {
+    room: &Room,
+) -> Result<Vec<TrieLevel>> {
     let Adjusted { mut levels, mut links, pruned, .. } = adjusted;
-    let mut weights: Vec<Weights> = Vec::with_capacity(levels.len());
-    for at in 0..levels.len() {
-        control.check()?;
-        let marks = pruned[at].as_deref();
-        let discounts = Discounts(orders[at].discounts);
-        let next = match weights.last_mut() {
-            None => unigrams(&levels[0].count, marks, &discounts, uniform),
-            Some(lower) => {
-                let links = std::mem::take(&mut links[at]);
-                extend(&levels[at - 1], &levels[at].count, &links, marks, &discounts, lower)
-            }
+    let discounts = |at: usize| Discounts(orders[at].discounts);
+    let mut prob = unigrams(&levels[0].count, pruned[0].as_ref(), &discounts(0), uniform);
+    let mut made = Vec::with_capacity(levels.len());
+    for at in 1..=levels.len() {
+        let done = &mut levels[at - 1];
+        done.count = Column::default();
+        let (word, child) = (done.word.clone(), done.child.clone());
+        let Some(level) = levels.get(at) else {
+            made.push(TrieLevel { word, child, prob: room.each(&prob, log10)?, backoff: Column::default() });
+            break;
         };
-        weights.push(next);
-        levels[at].count = Vec::new();
+        let lower = gather(&prob, &std::mem::take(&mut links[at]), room)?;
+        let logarithms = room.each(&prob, log10)?;
+        let of = Extension { child: &child, level, lower, pruned: pruned[at].as_ref() };
+        let (next, backoff) = of.weights(&discounts(at), room)?;
+        made.push(TrieLevel { word, child, prob: logarithms, backoff });
+        prob = next;
     }
-    weights.par_iter_mut().for_each(|w| {
-        w.prob.par_iter_mut().chain(w.backoff.par_iter_mut()).for_each(|x| *x = log10(*x));
-    });
-    control.check()?;
-    for at in (usize::from(closed)..levels.len()).rev() {
+    drop(levels);
+    for at in (usize::from(closed)..made.len()).rev() {
         if let Some(pruned) = &pruned[at] {
-            remove(&mut levels, &mut weights[at], at, pruned);
+            remove(&mut made, at, pruned, room)?;
         }
     }
-    Ok(spell(levels, weights))
+    Ok(made)
 }
 
 fn log10(x: f32) -> f32 {
@@ -94,109 +89,127 @@ fn log10(x: f32) -> f32 {
     if x >= 1.0 { 0.0 } else { x.log10().max(LOG10_ZERO) }
 }
 
-fn unigrams(counts: &[u32], pruned: Option<&[bool]>, discounts: &Discounts, uniform: f64) -> Weights {
-    let context = Context::new(counts, pruned, discounts);
+fn unigrams(counts: &[u32], pruned: Option<&Marks>, discounts: &Discounts, uniform: f64) -> Column<f32> {
+    let context = Context::new(counts, 0..counts.len(), pruned, discounts);
     let mut prob: Vec<_> = counts
         .iter()
         .enumerate()
-        .map(|(i, count)| match pruned {
-            Some(pruned) if pruned[i] => (context.backoff * uniform) as f32,
+        .map(|(row, count)| match pruned {
+            Some(pruned) if pruned.get(row) => (context.backoff * uniform) as f32,
             _ => context.prob(*count, discounts, uniform),
         })
         .collect();
     // Never predicted, so that scoring it as part of a sentence costs nothing.
     prob[BOS as usize] = 1.0;
-    Weights { prob, backoff: Vec::new() }
+    prob.into()
 }
 
-/// Weights of the n-grams under `contexts`, and the backoffs of the contexts.
-fn extend(
-    contexts: &Level,
-    counts: &[u32],
-    links: &[u32],
-    pruned: Option<&[bool]>,
-    discounts: &Discounts,
-    lower: &mut Weights,
-) -> Weights {
-    let mut prob = vec![0.0; counts.len()];
-    // What no word follows backs off for free.
-    lower.backoff = vec![1.0; contexts.len()];
-    let tasks = contexts.tasks();
-    let probs = split_mut(&mut prob, tasks.iter().map(|t| rows_under(contexts, t).len()));
-    let backoffs = split_mut(&mut lower.backoff, tasks.iter().map(Range::len));
-    let shares: Vec<_> = tasks.iter().zip(probs).zip(backoffs).collect();
-    let lower = &lower.prob;
-    shares.into_par_iter().for_each(|((task, probs), backoffs)| {
-        let mut probs = probs.iter_mut();
-        for (row, backoff) in task.clone().zip(backoffs) {
-            let children = contexts.children(row);
-            if children.is_empty() {
+/// The numbers of `from` that the links name.
+fn gather(from: &Column<f32>, links: &Column<u32>, room: &Room) -> Result<Column<f32>> {
+    let tasks: Vec<_> = ranges(links.len(), 1 << 16).collect();
+    let mut gathered: Option<Column<f32>> = None;
+    for window in ranges(from.len(), room.window) {
+        let release = || {
+            links.release();
+            gathered.iter().for_each(Column::release);
+        };
+        let next = room.map(&tasks, release, |rows| {
+            let known = from.get(window.clone()).unwrap_or_default();
+            let at = |link: u32| known.get((link as usize).wrapping_sub(window.start)).copied();
+            match &gathered {
+                None => links[rows.clone()].iter().map(|link| at(*link).unwrap_or(0.0)).collect(),
+                Some(gathered) => {
+                    let before = &gathered[rows.clone()];
+                    links[rows.clone()].iter().zip(before).map(|(l, b)| at(*l).unwrap_or(*b)).collect()
+                }
+            }
+        })?;
+        gathered = Some(next);
+        from.release();
+    }
+    Ok(gathered.unwrap_or_default())
+}
+
+/// The step from one order to the next.
+struct Extension<'a> {
+    /// Children of the contexts.
+    child: &'a Column<u32>,
+    /// The n-grams under them.
+    level: &'a Level,
+    /// The probability of each n-gram without its first word.
+    lower: Column<f32>,
+    pruned: Option<&'a Marks>,
+}
+
+impl Extension<'_> {
+    /// Probabilities of the n-grams and log10 backoffs of their contexts.
+    fn weights(&self, discounts: &Discounts, room: &Room) -> Result<(Column<f32>, Column<f32>)> {
+        let release = || {
+            [self.child, &self.level.count].into_iter().for_each(Column::release);
+            self.lower.release();
+        };
+        let (mut prob, mut backoff) = (room.writer(), room.writer());
+        room.waves(
+            &tasks(self.child),
+            release,
+            |task| self.under(task, discounts),
+            |(probs, backoffs)| {
+                prob.extend(&probs)?;
+                backoff.extend(&backoffs)
+            },
+        )?;
+        Ok((prob.finish()?, backoff.finish()?))
+    }
+
+    fn under(&self, contexts: &Range<usize>, discounts: &Discounts) -> (Vec<f32>, Vec<f32>) {
+        let counts = &self.level.count;
+        let mut probs = Vec::with_capacity(rows_under(self.child, contexts).len());
+        let mut backoffs = Vec::with_capacity(contexts.len());
+        for context in contexts.clone() {
+            let rows = children(self.child, context);
+            if rows.is_empty() {
+                // What no word follows backs off for free.
+                backoffs.push(0.0);
                 continue;
             }
-            let counts = &counts[children.clone()];
-            let context = Context::new(counts, pruned.map(|p| &p[children.clone()]), discounts);
-            for ((count, link), prob) in counts.iter().zip(&links[children]).zip(&mut probs) {
-                *prob = context.prob(*count, discounts, f64::from(lower[*link as usize]));
-            }
-            *backoff = context.backoff as f32;
+            let counts = &counts[rows.clone()];
+            let context = Context::new(counts, rows.clone(), self.pruned, discounts);
+            let lower = self.lower[rows].iter();
+            probs.extend(counts.iter().zip(lower).map(|(n, p)| context.prob(*n, discounts, f64::from(*p))));
+            backoffs.push(log10(context.backoff as f32));
         }
-    });
-    Weights { prob, backoff: Vec::new() }
+        (probs, backoffs)
+    }
 }
 
 /// Takes the pruned rows out of a level. What extends them is pruned too, and must be out already.
-fn remove(levels: &mut [Level], weights: &mut Weights, at: usize, pruned: &[bool]) {
-    fn retain<T>(rows: &mut Vec<T>, pruned: &[bool]) {
-        // Children have one entry more than rows, which stays.
-        let mut marks = pruned.iter().chain(std::iter::once(&false));
-        rows.retain(|_| !marks.next().is_some_and(|pruned| *pruned));
-        rows.shrink_to_fit();
-    }
+fn remove(levels: &mut [TrieLevel], at: usize, pruned: &Marks, room: &Room) -> Result<()> {
     if at > 0 {
-        let mut row = 0;
-        let mut kept = 0;
-        for start in &mut levels[at - 1].child {
-            kept += pruned[row..*start as usize].iter().filter(|pruned| !**pruned).count();
-            row = *start as usize;
-            *start = kept as u32;
+        let starts = &levels[at - 1].child;
+        let mut kept = room.writer();
+        let (mut row, mut before) = (0, 0);
+        for start in starts.values() {
+            before += (row..start as usize).filter(|row| !pruned.get(*row)).count() as u32;
+            row = start as usize;
+            kept.push(before)?;
         }
+        levels[at - 1].child = kept.finish()?;
     }
-    retain(&mut levels[at].word, pruned);
-    retain(&mut levels[at].child, pruned);
-    retain(&mut weights.prob, pruned);
-    retain(&mut weights.backoff, pruned);
+    let level = &mut levels[at];
+    level.word = retain(&level.word, pruned, room)?;
+    level.child = retain(&level.child, pruned, room)?;
+    level.prob = retain(&level.prob, pruned, room)?;
+    level.backoff = retain(&level.backoff, pruned, room)?;
+    Ok(())
 }
 
-/// Writes every n-gram out in full. The levels are dropped on the way.
-fn spell(levels: Vec<Level>, weights: Vec<Weights>) -> Vec<OrderTable> {
-    let mut orders: Vec<OrderTable> = Vec::with_capacity(levels.len());
-    let mut contexts: Option<Level> = None;
-    for (mut level, Weights { prob, backoff }) in levels.into_iter().zip(weights) {
-        let last = std::mem::take(&mut level.word);
-        let words = match (&contexts, orders.last()) {
-            (Some(contexts), Some(shorter)) => spell_out(contexts, &shorter.words, orders.len(), &last),
-            _ => last,
-        };
-        orders.push(OrderTable { words, prob, backoff });
-        contexts = Some(level);
-    }
-    orders
-}
-
-/// The words of all n-grams one longer than `shorter`, whose rows have `n` words.
-fn spell_out(contexts: &Level, shorter: &[WordId], n: usize, last: &[WordId]) -> Vec<WordId> {
-    let mut words = vec![0; last.len() * (n + 1)];
-    let tasks = contexts.tasks();
-    let slices = split_mut(&mut words, tasks.iter().map(|t| rows_under(contexts, t).len() * (n + 1)));
-    tasks.iter().zip(slices).collect::<Vec<_>>().into_par_iter().for_each(|(task, words)| {
-        let mut rows = words.chunks_exact_mut(n + 1);
-        for context in task.clone() {
-            let prefix = &shorter[context * n..(context + 1) * n];
-            for (word, row) in last[contexts.children(context)].iter().zip(&mut rows) {
-                row[..n].copy_from_slice(prefix);
-                row[n] = *word;
-            }
+/// The rows that are not pruned. Children have one entry more than rows, which stays.
+fn retain<T: crate::column::Plain>(rows: &Column<T>, pruned: &Marks, room: &Room) -> Result<Column<T>> {
+    let mut kept = room.writer();
+    for (row, value) in rows.values().enumerate() {
+        if !pruned.get(row) {
+            kept.push(value)?;
         }
-    });
-    words
+    }
+    kept.finish()
 }

@@ -12,9 +12,10 @@ use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use gristmill_core::{Code, Control, Error, Result};
+use gristmill_core::{Control, Error, Result};
 
 use super::window::{MAX_ORDER, Window};
+use crate::column::temporary_error;
 
 /// No record is longer: a head, six words of five bytes, a count of ten.
 const MAX_RECORD: usize = 1 + MAX_ORDER * 5 + 10;
@@ -148,12 +149,7 @@ fn merge_runs(
 
 impl Place {
     fn error(&self, action: &str, source: std::io::Error) -> Error {
-        let error = Error::io(self.dir.display().to_string(), action, source);
-        match error.code() {
-            Code::StorageFull => error.hint("free some space, name another temp_dir or raise memory_limit"),
-            Code::NotFound => error.hint("temp_dir must be a directory that exists"),
-            _ => error,
-        }
+        temporary_error(&self.dir, action, source)
     }
 }
 
@@ -284,6 +280,8 @@ fn put(out: &mut Vec<u8>, mut value: u64) {
 
 #[cfg(test)]
 mod tests {
+    use gristmill_core::Code;
+
     use super::*;
 
     fn window(words: &[u32]) -> Window {

@@ -3,29 +3,35 @@
 use std::ops::Range;
 
 use gristmill_core::{Code, Error, Result};
-use rayon::prelude::*;
 
+use super::room::Room;
 use super::window::{MAX_ORDER, Window};
+use crate::column::{Column, ColumnWriter};
+use crate::tables::{children, rows_under, tasks};
 use crate::vocab::{BOS, WordId};
-
-/// Rows that one task handles.
-const TASK: usize = 1 << 16;
 
 /// The n-grams of one order, ascending; 12 bytes each.
 #[derive(Default)]
 pub(super) struct Level {
     /// Last word of each n-gram.
-    pub(super) word: Vec<WordId>,
+    pub(super) word: Column<WordId>,
     /// `child[i]..child[i + 1]` are the n-grams of the next order that begin with n-gram `i`. Empty at the
     /// highest order.
-    pub(super) child: Vec<u32>,
+    pub(super) child: Column<u32>,
     /// How often each occurs; later its adjusted count.
-    pub(super) count: Vec<u32>,
+    pub(super) count: Column<u32>,
+}
+
+/// A [`Level`] that is being written.
+struct LevelWriter {
+    word: ColumnWriter<WordId>,
+    child: ColumnWriter<u32>,
+    count: ColumnWriter<u32>,
 }
 
 /// Takes windows in ascending order.
 pub(super) struct TrieBuilder {
-    levels: Vec<Level>,
+    levels: Vec<LevelWriter>,
     last: Window,
     /// Occurrences of each prefix of `last`.
     open: [u64; MAX_ORDER],
@@ -34,8 +40,9 @@ pub(super) struct TrieBuilder {
 }
 
 impl TrieBuilder {
-    pub(super) fn new(order: usize) -> Self {
-        let levels = (0..order).map(|_| Level::default()).collect();
+    pub(super) fn new(order: usize, room: &Room) -> Self {
+        let level = |_| LevelWriter { word: room.writer(), child: room.writer(), count: room.writer() };
+        let levels = (0..order).map(level).collect();
         Self { levels, last: Window([0; MAX_ORDER]), open: [0; MAX_ORDER], depth: 0 }
     }
 
@@ -47,14 +54,14 @@ impl TrieBuilder {
         self.close(shared)?;
         if shared == 0 {
             // Every word of the vocabulary has its unigram, seen or not: the row is the id.
-            self.unigrams_up_to(window.0[0] as usize);
+            self.unigrams_up_to(window.0[0] as usize)?;
         }
         for d in shared..len {
             let children = self.next_row(d + 1)?;
             let level = &mut self.levels[d];
-            level.word.push(window.0[d]);
+            level.word.push(window.0[d])?;
             if let Some(start) = children {
-                level.child.push(start);
+                level.child.push(start)?;
             }
             self.open[d] = 0;
         }
@@ -68,12 +75,16 @@ impl TrieBuilder {
 
     pub(super) fn finish(mut self, vocab_len: usize) -> Result<Vec<Level>> {
         self.close(0)?;
-        self.unigrams_up_to(vocab_len);
+        self.unigrams_up_to(vocab_len)?;
         for d in 1..self.levels.len() {
             let end = self.levels[d].word.len() as u32;
-            self.levels[d - 1].child.push(end);
+            self.levels[d - 1].child.push(end)?;
         }
-        Ok(self.levels)
+        let finish = |level: LevelWriter| {
+            let (word, child, count) = (level.word.finish()?, level.child.finish()?, level.count.finish()?);
+            Ok(Level { word, child, count })
+        };
+        self.levels.into_iter().map(finish).collect()
     }
 
     /// Records the counts of the prefixes of the last window that are longer than `shared`.
@@ -82,19 +93,22 @@ impl TrieBuilder {
             let count = u32::try_from(self.open[d]).map_err(|_| {
                 Error::new(Code::Unsupported, format!("one {}-gram occurs more than 2^32 - 1 times", d + 1))
             })?;
-            self.levels[d].count.push(count);
+            self.levels[d].count.push(count)?;
         }
         Ok(())
     }
 
-    fn unigrams_up_to(&mut self, id: usize) {
+    fn unigrams_up_to(&mut self, id: usize) -> Result<()> {
         let children = self.levels.get(1).map(|next| next.word.len() as u32);
         let level = &mut self.levels[0];
         for id in level.word.len()..id {
-            level.word.push(id as WordId);
-            level.count.push(0);
-            level.child.extend(children);
+            level.word.push(id as WordId)?;
+            level.count.push(0)?;
+            if let Some(start) = children {
+                level.child.push(start)?;
+            }
         }
+        Ok(())
     }
 
     /// The next free row of a level, if there is such a level.
@@ -116,37 +130,21 @@ impl Level {
         self.word.len()
     }
 
-    #[inline]
-    pub(super) fn children(&self, row: usize) -> Range<usize> {
-        self.child[row] as usize..self.child[row + 1] as usize
-    }
-
-    /// Cuts the rows into ranges with about equally many children each, so that siblings stay together.
-    pub(super) fn tasks(&self) -> Vec<Range<usize>> {
-        let mut tasks = Vec::new();
-        let mut from = 0;
+    /// Cuts the rows into windows: rows and children of one fit into the room, or it is one row.
+    fn windows(&self, room: &Room) -> Vec<Range<usize>> {
         let rows = self.child.len() - 1;
+        let mut windows = Vec::new();
+        let mut from = 0;
         while from < rows {
-            let goal = self.child[from] as usize + TASK;
-            let more = self.child[from + 1..rows].partition_point(|end| (*end as usize) < goal);
-            let to = (from + 1 + more).min(from + TASK);
-            tasks.push(from..to);
-            from = to;
+            let goal = room.window.saturating_add(self.child[from] as usize);
+            let most = rows.min(from.saturating_add(room.window));
+            let more = self.child[from + 1..most].partition_point(|end| (*end as usize) < goal);
+            windows.push(from..from + 1 + more);
+            from += 1 + more;
         }
-        tasks
+        self.child.release();
+        windows
     }
-}
-
-/// Cuts `rows` into consecutive slices of these lengths.
-pub(super) fn split_mut<T>(
-    mut rows: &mut [T],
-    lengths: impl IntoIterator<Item = usize>,
-) -> impl Iterator<Item = &mut [T]> {
-    lengths.into_iter().map(move |length| {
-        let (head, tail) = std::mem::take(&mut rows).split_at_mut(length);
-        rows = tail;
-        head
-    })
 }
 
 /// For every n-gram of `levels[at]` the row, one order below, of the n-gram without its first word.
@@ -154,31 +152,50 @@ pub(super) fn split_mut<T>(
 /// `shorter` are these links one order below. The n-gram without its first word begins with the context
 /// without its first word, so it is among the children of the context's link; and children ascend on both
 /// sides, so one walk finds them all.
-pub(super) fn suffix_links(levels: &[Level], at: usize, shorter: &[u32]) -> Vec<u32> {
+pub(super) fn suffix_links(
+    levels: &[Level],
+    at: usize,
+    shorter: &Column<u32>,
+    room: &Room,
+) -> Result<Column<u32>> {
     let level = &levels[at];
     if at == 1 {
-        return level.word.clone();
+        return Ok(level.word.clone());
     }
-    let (contexts, below, suffixes) = (&levels[at - 1], &levels[at - 2], &levels[at - 1].word);
-    let mut links = vec![0; level.len()];
-    let tasks = contexts.tasks();
-    let slices = split_mut(&mut links, tasks.iter().map(|t| rows_under(contexts, t).len()));
-    tasks.iter().zip(slices).collect::<Vec<_>>().into_par_iter().for_each(|(task, links)| {
-        let mut links = links.iter_mut();
-        for context in task.clone() {
-            let mut candidates = below.children(shorter[context] as usize);
-            for (word, link) in level.word[contexts.children(context)].iter().zip(&mut links) {
-                candidates.start += skip_to(&suffixes[candidates.clone()], *word);
-                *link = candidates.start as u32;
+    let (contexts, below) = (&levels[at - 1], &levels[at - 2]);
+    let tasks = tasks(&contexts.child);
+    let mut links: Option<Column<u32>> = None;
+    for window in below.windows(room) {
+        let release = || {
+            [&contexts.child, shorter, &level.word].into_iter().chain(&links).for_each(Column::release);
+        };
+        let next = room.map(&tasks, release, |task| {
+            let rows = rows_under(&contexts.child, task);
+            let mut found = links.as_ref().map_or_else(|| vec![0; rows.len()], |l| l[rows.clone()].to_vec());
+            for context in task.clone() {
+                let suffix = shorter[context] as usize;
+                if window.contains(&suffix) {
+                    let own = children(&contexts.child, context);
+                    let candidates = children(&below.child, suffix);
+                    let found = &mut found[own.start - rows.start..own.end - rows.start];
+                    link_siblings(&level.word[own], &contexts.word, candidates, found);
+                }
             }
-        }
-    });
-    links
+            found
+        })?;
+        links = Some(next);
+        [&below.child, &contexts.word].into_iter().for_each(Column::release);
+    }
+    Ok(links.unwrap_or_default())
 }
 
-/// The rows whose parents are in `task`.
-pub(super) fn rows_under(parents: &Level, task: &Range<usize>) -> Range<usize> {
-    parents.child[task.start] as usize..parents.child[task.end] as usize
+/// The rows within `candidates` that have these words.
+#[inline]
+fn link_siblings(words: &[WordId], suffixes: &[WordId], mut candidates: Range<usize>, links: &mut [u32]) {
+    for (word, link) in words.iter().zip(links) {
+        candidates.start += skip_to(&suffixes[candidates.clone()], *word);
+        *link = candidates.start as u32;
+    }
 }
 
 /// Index of the first word that is not below `word`, looking near the front first.
@@ -199,7 +216,7 @@ pub(super) fn rows_after_bos(levels: &[Level]) -> Vec<Range<usize>> {
     let mut rows = BOS as usize..BOS as usize + 1;
     let mut all = vec![rows.clone()];
     for parents in &levels[..levels.len() - 1] {
-        rows = rows_under(parents, &rows);
+        rows = rows_under(&parents.child, &rows);
         all.push(rows.clone());
     }
     all
@@ -207,12 +224,14 @@ pub(super) fn rows_after_bos(levels: &[Level]) -> Vec<Range<usize>> {
 
 #[cfg(test)]
 mod tests {
+    use gristmill_core::Control;
+
     use super::*;
     use crate::vocab::EOS;
 
-    fn trie() -> Vec<Level> {
+    fn trie(room: &Room) -> Vec<Level> {
         // "a b" twice, "b b" once; a = 3, b = 4.
-        let mut builder = TrieBuilder::new(3);
+        let mut builder = TrieBuilder::new(3, room);
         for (words, count) in [
             ([BOS, 3, 4], 2),
             ([BOS, 4, 4], 1),
@@ -230,29 +249,44 @@ mod tests {
 
     #[test]
     fn prefixes_of_windows_are_the_raw_counts() {
-        let levels = trie();
-        assert_eq!(levels[0].word, [0, 1, 2, 3, 4, 5]);
-        assert_eq!(levels[0].count, [0, 3, 3, 2, 4, 0]);
-        assert_eq!(levels[0].child, [0, 0, 2, 2, 3, 5, 5]);
-        assert_eq!(levels[1].word, [3, 4, 4, EOS, 4]);
-        assert_eq!(levels[1].count, [2, 1, 2, 3, 1]);
-        assert_eq!(levels[1].child, [0, 1, 2, 3, 3, 4]);
-        assert_eq!(levels[2].word, [4, 4, EOS, EOS]);
-        assert_eq!(levels[2].count, [2, 1, 2, 1]);
+        let levels = trie(&Room::ample(&Control::default()));
+        assert_eq!(levels[0].word[..], [0, 1, 2, 3, 4, 5]);
+        assert_eq!(levels[0].count[..], [0, 3, 3, 2, 4, 0]);
+        assert_eq!(levels[0].child[..], [0, 0, 2, 2, 3, 5, 5]);
+        assert_eq!(levels[1].word[..], [3, 4, 4, EOS, 4]);
+        assert_eq!(levels[1].count[..], [2, 1, 2, 3, 1]);
+        assert_eq!(levels[1].child[..], [0, 1, 2, 3, 3, 4]);
+        assert_eq!(levels[2].word[..], [4, 4, EOS, EOS]);
+        assert_eq!(levels[2].count[..], [2, 1, 2, 1]);
     }
 
     #[test]
-    fn links_drop_the_first_word() {
-        let levels = trie();
-        let bigrams = suffix_links(&levels, 1, &[]);
-        assert_eq!(bigrams, levels[1].word);
-        // <s> a b -> a b; <s> b b -> b b; a b </s> -> b </s>; b b </s> -> b </s>.
-        assert_eq!(suffix_links(&levels, 2, &bigrams), [2, 4, 3, 3]);
+    fn links_drop_the_first_word_whatever_the_windows() {
+        let control = Control::default();
+        for window in [1, 2, 3, usize::MAX] {
+            let room = Room { window, ..Room::ample(&control) };
+            let levels = trie(&room);
+            let bigrams = suffix_links(&levels, 1, &Column::default(), &room).unwrap();
+            assert_eq!(bigrams[..], levels[1].word[..]);
+            // <s> a b -> a b; <s> b b -> b b; a b </s> -> b </s>; b b </s> -> b </s>.
+            assert_eq!(suffix_links(&levels, 2, &bigrams, &room).unwrap()[..], [2, 4, 3, 3]);
+        }
+    }
+
+    #[test]
+    fn windows_cover_all_rows_and_keep_to_their_size() {
+        let control = Control::default();
+        let levels = trie(&Room::ample(&control));
+        let windows = |window| levels[0].windows(&Room { window, ..Room::ample(&control) });
+        assert_eq!(windows(usize::MAX), [0..6]);
+        // Rows 0 to 5 have 0, 2, 0, 1, 2 and 0 children.
+        assert_eq!(windows(2), [0..2, 2..4, 4..5, 5..6]);
+        assert_eq!(windows(1), [0..1, 1..2, 2..3, 3..4, 4..5, 5..6]);
     }
 
     #[test]
     fn rows_of_sentence_starts() {
-        assert_eq!(rows_after_bos(&trie()), [1..2, 0..2, 0..2]);
+        assert_eq!(rows_after_bos(&trie(&Room::ample(&Control::default()))), [1..2, 0..2, 0..2]);
     }
 
     #[test]
@@ -267,7 +301,8 @@ mod tests {
 
     #[test]
     fn a_count_beyond_its_field_is_refused() {
-        let mut builder = TrieBuilder::new(1);
+        let control = Control::default();
+        let mut builder = TrieBuilder::new(1, &Room::ample(&control));
         builder.push(&Window([7, 0, 0, 0, 0, 0]), 1 << 32).unwrap();
         assert_eq!(builder.finish(8).err().unwrap().code(), Code::Unsupported);
     }

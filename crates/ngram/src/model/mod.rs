@@ -37,7 +37,7 @@ pub use score::{FullScore, State};
 
 use crate::normalize::NormalizerSpec;
 use crate::source::Source;
-use crate::tables::Tables;
+use crate::tables::{Tables, Trie};
 use crate::vocab::{Vocab, WordId};
 use crate::{arpa, gml, kenlm};
 use table::{LongestLine, MiddleLine, Table};
@@ -111,6 +111,21 @@ impl Model {
     /// n-gram comes without its context, or a number is no log probability.
     pub fn from_tables(tables: Tables, meta: ModelMeta) -> Result<Self> {
         Self::build(tables, meta, None)
+    }
+
+    /// A model of what was estimated. Word ids are those of its vocabulary.
+    ///
+    /// # Errors
+    /// Those of [`from_tables`](Self::from_tables).
+    pub fn from_trie(trie: &Trie, meta: ModelMeta) -> Result<Self> {
+        let mut builder = Builder::new(trie.order(), trie.vocab().len())?;
+        let mut shorter = None;
+        for n in 1..=trie.order() {
+            let rows = trie.spell(n, shorter.as_ref());
+            builder.add_order(n, &rows)?;
+            shorter = Some(rows);
+        }
+        Ok(builder.finish(Lexicon::Text(trie.vocab().clone()), meta, None))
     }
 
     pub(crate) fn build(tables: Tables, meta: ModelMeta, sha256: Option<String>) -> Result<Self> {

@@ -33,6 +33,7 @@
 
 mod ccnet;
 mod chars;
+mod json;
 mod sentencepiece;
 mod unicode_words;
 mod wordpunct;
@@ -40,10 +41,11 @@ mod wordpunct;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gristmill_core::{Code, Error, Result, ResultExt};
+use gristmill_core::{Error, Result, ResultExt};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use self::json::JsonTokenizer;
 use self::sentencepiece::SentencePiece;
 
 /// What a model records about the normaliser that its words came from.
@@ -235,8 +237,8 @@ impl Normalizer {
     /// Calls `f` with every word of `text`, in order.
     ///
     /// # Errors
-    /// [`Code::InvalidModel`] when a tokenizer file refuses the text (it has no unknown token, say). The
-    /// normalisers without a file never fail.
+    /// [`Code::InvalidModel`] when a tokenizer file refuses the text (it has no unknown token, say) or breaks on
+    /// it. The normalisers without a file never fail.
     #[inline]
     pub fn for_each_token(&self, text: &str, scratch: &mut Scratch, mut f: impl FnMut(&str)) -> Result<()> {
         match &self.kind {
@@ -276,48 +278,6 @@ fn is_marker(word: &str) -> bool {
 fn unless_marker(word: &str, f: &mut impl FnMut(&str)) {
     if !is_marker(word) {
         f(word);
-    }
-}
-
-/// A `tokenizer.json` with its tokens by id: the fast way to encode gives ids and no text.
-struct JsonTokenizer {
-    tokenizer: tokenizers::Tokenizer,
-    tokens: Vec<String>,
-}
-
-impl JsonTokenizer {
-    fn parse(json: &[u8]) -> Result<Self> {
-        let mut tokenizer = tokenizers::Tokenizer::from_bytes(json)
-            .map_err(|e| Error::new(Code::InvalidModel, format!("not a tokenizer.json: {e}")))?;
-        // A document is scored whole: cutting or padding it is not the tokenizer's business here.
-        tokenizer.with_padding(None);
-        tokenizer.with_truncation(None).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
-        let mut tokens = Vec::new();
-        for (token, id) in tokenizer.get_vocab(true) {
-            let at = id as usize;
-            // Ids count tokens; one far beyond the size of the file would only cost memory.
-            if at >= json.len() {
-                return Err(Error::new(
-                    Code::InvalidModel,
-                    format!("the id {id} of {token:?} is out of range"),
-                ));
-            }
-            if at >= tokens.len() {
-                tokens.resize(at + 1, String::new());
-            }
-            tokens[at] = token;
-        }
-        Ok(Self { tokenizer, tokens })
-    }
-
-    fn for_each(&self, text: &str, f: impl FnMut(&str)) -> Result<()> {
-        let encoding = self
-            .tokenizer
-            .encode_fast(text, false)
-            .map_err(|e| Error::new(Code::InvalidModel, format!("the tokenizer failed: {e}")))?;
-        let token = |id: &u32| self.tokens.get(*id as usize).map_or("", String::as_str);
-        encoding.get_ids().iter().map(token).for_each(f);
-        Ok(())
     }
 }
 

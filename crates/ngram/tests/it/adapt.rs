@@ -54,8 +54,8 @@ fn is_the_same_with_any_number_of_threads() {
     let (one, four) = (with(1), with(4));
     assert_eq!(one.choice, four.choice);
     assert_eq!(one.lookalikes, four.lookalikes);
-    assert!(one.prior.tables.orders == four.prior.tables.orders);
-    assert!(one.target.tables.orders == four.target.tables.orders);
+    assert!(one.prior.trie.to_tables().orders == four.prior.trie.to_tables().orders);
+    assert!(one.target.trie.to_tables().orders == four.target.trie.to_tables().orders);
 }
 
 #[test]
@@ -107,11 +107,11 @@ fn words_of_one_document_are_one_unknown_word() {
     adapter.add_target("pair").unwrap();
     adapter.add_pool("pair").unwrap();
     let fit = adapter.finish(&Control::default()).unwrap();
-    let vocab = &fit.prior.tables.vocab;
-    assert!(vocab.iter().eq(fit.target.tables.vocab.iter()));
+    let vocab = fit.prior.trie.vocab();
+    assert!(vocab.iter().eq(fit.target.trie.vocab().iter()));
     assert!(vocab.get("pair").is_some() && vocab.get("alone7").is_none() && vocab.get("single7").is_none());
     // Trained as a word: as frequent as 40 occurrences make it.
-    let unknown = 10f32.powf(fit.prior.tables.orders[0].prob[0]);
+    let unknown = 10f32.powf(fit.prior.trie.to_tables().orders[0].prob[0]);
     assert!(unknown > 0.005, "{unknown}");
 }
 
@@ -148,7 +148,7 @@ fn refuses_what_cannot_work() {
 
 #[test]
 fn refuses_models_that_do_not_share_their_words() {
-    let model = |fit: Fit| Model::from_tables(fit.prior.tables, Default::default()).unwrap();
+    let model = |fit: Fit| Model::from_trie(&fit.prior.trie, Default::default()).unwrap();
     let options = Options { order: Some(1), ..Options::default() };
     let (a, b) = (model(fit("mill", &["ship"], options.clone())), model(fit("mill", &["rain"], options)));
     assert_eq!(Adapted::new(a, b, 0.5).err().unwrap().code(), Code::InvalidArgument);

@@ -119,3 +119,16 @@ fn a_tokenizer_that_refuses_text_is_a_typed_error() {
     assert_eq!(normalizer.tokens("mill").unwrap(), ["mill"]);
     assert_eq!(normalizer.tokens("stone").unwrap_err().code(), Code::InvalidModel);
 }
+
+/// The library slices a merge by the length of a prefix that it does not check.
+#[test]
+fn a_tokenizer_that_makes_its_library_panic_is_a_typed_error() {
+    let json = r#"{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": null, "post_processor": null, "decoder": null,
+        "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "@@",
+                  "end_of_word_suffix": null, "fuse_unk": false, "vocab": {"a": 0, "b": 1, "ab": 2},
+                  "merges": ["a b"]}}"#;
+    let error = Normalizer::from_bytes(json.as_bytes()).unwrap_err();
+    assert_eq!(error.code(), Code::InvalidModel);
+    assert!(error.message().contains("tokenizer file") && error.hint_text().is_some(), "{error}");
+}

@@ -50,8 +50,8 @@ pub fn run(options: FitOptions, control: &Control) -> Result<FitSummary> {
         sha256,
         order: options.order,
         normalizer: fit.normalizer.spec().to_string(),
-        vocabulary: estimate.tables.vocab.len() as u64,
-        ngrams: estimate.tables.orders.iter().map(|rows| rows.len() as u64).collect(),
+        vocabulary: estimate.trie.vocab().len() as u64,
+        ngrams: (1..=estimate.trie.order()).map(|n| estimate.trie.len(n) as u64).collect(),
         discounts: estimate.orders.iter().map(|o| o.discounts).collect(),
         counts: counted.tally,
         damaged: counted.damaged,
@@ -212,9 +212,9 @@ impl Form {
     /// Writes the file and returns its SHA-256.
     fn write(self, path: &str, estimate: &Estimate, meta: &ModelMeta) -> Result<String> {
         match self {
-            Self::Gml => gml::save(&estimate.tables, meta, path),
+            Self::Gml => gml::save(&estimate.trie, meta, path),
             Self::Arpa => {
-                arpa::save(&estimate.tables, path)?;
+                arpa::save(&estimate.trie, path)?;
                 sha256_of(path)
             }
         }

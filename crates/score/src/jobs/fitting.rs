@@ -267,14 +267,14 @@ impl<'a> Fitting<'a> {
         let meta = ModelMeta { normalizer: Some(fit.normalizer.spec().clone()), metadata };
         let save = |name: &str, estimate: &estimate::Estimate| {
             let mut file = job.temp_writer(name)?;
-            gml::write(&estimate.tables, &meta, &mut file)?;
+            gml::write(&estimate.trie, &meta, &mut file)?;
             file.finish()
         };
         let files = vec![save(PRIOR, &fit.prior)?, save(TARGET, &fit.target)?];
         let fitted = Fitted {
             order: fit.choice.order,
             weight: Some(fit.choice.weight),
-            vocabulary: fit.prior.tables.vocab.len() as u64,
+            vocabulary: fit.prior.trie.vocab().len() as u64,
             target: of_target,
             pool: of_pool,
             lookalikes: fit.lookalikes,

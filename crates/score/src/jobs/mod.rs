@@ -21,10 +21,10 @@ mod words;
 mod writing;
 
 pub use options::{
-    ByteSize, Crossing, DiscountFallback, DuplicateIds, FitOptions, Method, OnError, Quotas, ScoreOptions,
-    SelectOptions, SourceOptions,
+    ByteSize, Crossing, Cutoffs, DiscountFallback, DuplicateIds, FitOptions, Method, OnError, Quotas,
+    ScoreOptions, SelectOptions, SourceOptions,
 };
 pub use summary::{
-    Candidate, Discrimination, Example, FitSummary, Fitted, GroupReport, ModelUsed, Phase, Reason,
-    SUMMARY_SCHEMA, ScoreSummary, SelectSummary, ShardCounts, Tally,
+    Candidate, Discrimination, Example, FitSummary, Fitted, GroupReport, ModelUsed, Percentile, Phase,
+    Reason, SUMMARY_SCHEMA, ScoreSummary, SelectSummary, ShardCounts, Tally,
 };

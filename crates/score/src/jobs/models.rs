@@ -29,5 +29,6 @@ pub(crate) fn load(options: &ScoreOptions) -> Result<(Scorer, Vec<ModelUsed>)> {
         models.push(model);
     }
     let losses = Ngrams::new(models, named.normalizer.as_deref())?;
-    Ok((Scorer::new(method, Box::new(losses))?, used))
+    let scorer = Scorer::new(method, Box::new(losses))?.with_cutoffs(options.cutoffs)?;
+    Ok((scorer, used))
 }

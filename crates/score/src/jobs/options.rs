@@ -13,7 +13,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-pub use crate::methods::Method;
+pub use crate::methods::{Cutoffs, Method};
 
 /// Where documents come from: a path, directory, glob or URL, several of them, or a table that also says how
 /// to read them.
@@ -237,7 +237,7 @@ pub struct FitOptions {
     /// How text becomes tokens: a named normaliser or a tokenizer file.
     #[serde(default = "default_normalizer")]
     pub normalizer: String,
-    /// Memory for counts before they spill to disk; 2 GB.
+    /// Memory for the estimation; what outgrows it goes to disk; 2 GB.
     #[serde(default = "default_memory")]
     pub memory: ByteSize,
     /// Drop n-grams of order k that were seen at most `prune[k - 1]` times.
@@ -252,7 +252,7 @@ pub struct FitOptions {
     /// Threads; all that the process may use when not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
-    /// Where sorts spill to.
+    /// Where goes what outgrows the memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temp_dir: Option<String>,
     /// What to do with what cannot be read.
@@ -315,6 +315,12 @@ pub struct ScoreOptions {
     /// How to score; `perplexity` with one model, else `loss-reduction`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<Method>,
+    /// With `ccnet`: where the head ends and the tail begins, which adds the column `bucket`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cutoffs: Option<Cutoffs>,
+    /// Percentiles of the pool's scores to report, 0 to 100: what cut-offs and thresholds are made of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub percentiles: Vec<u8>,
     /// With `target`: the order of the fitted models, instead of the one that discriminates best.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<usize>,
@@ -359,6 +365,8 @@ impl ScoreOptions {
             conditional: None,
             target: None,
             method: None,
+            cutoffs: None,
+            percentiles: Vec::new(),
             order: None,
             weight: None,
             normalizer: None,

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
 
-use gristmill_core::{Code, Control, Error, Progress, Result, Unit};
+use gristmill_core::{Code, Control, Error, Progress, Result, Unit, panic_text};
 
 /// Shards that are worked on at one time, at most: each holds a reader, a writer and a few batches.
 const MAX_LANES: usize = 8;
@@ -26,9 +26,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A panic in a worker is a defect, and must not leave the others waiting for its result.
 fn guarded<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let what = panic.downcast_ref::<&str>().copied().map(str::to_owned);
-        let what = what.or_else(|| panic.downcast_ref::<String>().cloned());
-        Err(Error::new(Code::Internal, format!("a worker thread failed: {}", what.as_deref().unwrap_or("?"))))
+        Err(Error::new(Code::Internal, format!("a worker thread failed: {}", panic_text(&*panic))))
     })
 }
 

@@ -6,6 +6,7 @@ use gristmill_data::{Job, JobOptions, JobSpec, WorkerShare};
 use super::fitting::{Asked, Fitting};
 use super::options::ScoreOptions;
 use super::pipeline::threads;
+use super::scorefiles::ScoreFiles;
 use super::scoring::{Scoring, collect};
 use super::summary::{SUMMARY_SCHEMA, ScoreSummary, Timings};
 use super::{identity, input, models};
@@ -19,6 +20,9 @@ use crate::Keep;
 /// options, models, reading and writing.
 pub fn run(options: ScoreOptions, control: &Control) -> Result<ScoreSummary> {
     let threads = threads(options.threads)?;
+    if let Some(percent) = options.percentiles.iter().find(|percent| **percent > 100) {
+        return Err(Error::invalid_argument("percentiles", format!("{percent} is not between 0 and 100")));
+    }
     let worker = options.worker.as_deref().map(WorkerShare::parse).transpose()?.unwrap_or_default();
     let mut timings = Timings::default();
     let pool = input::open(&options.pool, "pool", None, options.on_error, control)?;
@@ -49,6 +53,15 @@ pub fn run(options: ScoreOptions, control: &Control) -> Result<ScoreSummary> {
     if shards.pending == 0 {
         job.remove_temporaries()?;
     }
+    let percentiles = match shards.pending {
+        0 if !options.percentiles.is_empty() => {
+            let spec = &scorer.spec;
+            let files = ScoreFiles { pool: &pool, job: &job, folder: "", spec, threads, control };
+            let of = &options.percentiles;
+            timings.time("percentiles", || files.percentiles(of, report.tally.scored.documents))?
+        }
+        _ => Vec::new(),
+    };
     let (mut best, mut worst) = report.extremes.into_examples(|s| pool.shards()[s as usize].url.clone());
     if scorer.spec.keep == Keep::Lowest {
         std::mem::swap(&mut best, &mut worst);
@@ -65,6 +78,7 @@ pub fn run(options: ScoreOptions, control: &Control) -> Result<ScoreSummary> {
         shards,
         models: used,
         fitted,
+        percentiles,
         best,
         worst,
         timings: timings.into_phases(),
@@ -77,6 +91,8 @@ fn refuse_models(options: &ScoreOptions) -> Result<()> {
         ("model", options.model.is_some()),
         ("prior", options.prior.is_some()),
         ("conditional", options.conditional.is_some()),
+        // They belong to the perplexity of a model file.
+        ("cutoffs", options.cutoffs.is_some()),
     ];
     match named.iter().find(|(_, named)| *named) {
         None => Ok(()),

@@ -8,11 +8,12 @@ use arrow_select::concat::concat_batches;
 use arrow_select::take::take_record_batch;
 use gristmill_core::{Code, Control, Counts, Error, Result, ResultExt};
 use gristmill_data::{Corpus, Job, ReadOptions, Tables, read_tables};
-use gristmill_select::{Criteria, Cut, DuplicateFinder, FirstPlaces, Item, Selector, id_hash};
+use gristmill_select::{Budget, Criteria, Cut, DuplicateFinder, FirstPlaces, Item, Selector, id_hash};
 
 use super::pipeline::{Lane, each_shard, lock};
 use super::scorer::{GROUP, shard_number};
 use super::scoring::sidecar_name;
+use super::summary::Percentile;
 use crate::sidecar::{Sidecar, spec_of};
 use crate::{ScoreSpec, Sums};
 
@@ -217,6 +218,41 @@ impl ScoreFiles<'_> {
             selector.advance(all.into_inner().unwrap_or_else(|e| e.into_inner()))?;
         }
         selector.finish()
+    }
+
+    /// The scores at these percentiles: the smallest with at least that many percent of all `scored` at or below
+    /// them (nearest rank). Exact, with the memory of a selection.
+    pub(crate) fn percentiles(&self, percents: &[u8], scored: u64) -> Result<Vec<Percentile>> {
+        if scored == 0 {
+            return Ok(Vec::new());
+        }
+        let at = |percent: u8| {
+            let rank = (u128::from(scored) * u128::from(percent)).div_ceil(100).max(1) as u64;
+            Ok(Percentile { percent, score: self.score_of_rank(rank)? })
+        };
+        percents.iter().map(|percent| at(*percent)).collect()
+    }
+
+    /// The score of a rank, from 1 for the lowest: the greatest among the documents of a selection of that many
+    /// with the lowest scores.
+    fn score_of_rank(&self, rank: u64) -> Result<f64> {
+        let budget = Some(Budget::parse(&format!("{rank}docs"))?);
+        let criteria = Criteria { budget, lowest: true, ..Criteria::default() };
+        let cut = self.cut(criteria, &vec![Vec::new(); self.pool.shards().len()])?;
+        let greatest = Mutex::new(f64::NEG_INFINITY);
+        self.each_shard(|shard, lane| {
+            let mut own = f64::NEG_INFINITY;
+            self.each(shard, lane, |e| {
+                if cut.keeps(&e.item) {
+                    own = own.max(e.item.score);
+                }
+                Ok(())
+            })?;
+            let mut greatest = lock(&greatest);
+            *greatest = greatest.max(own);
+            Ok(())
+        })?;
+        Ok(greatest.into_inner().unwrap_or_else(|e| e.into_inner()))
     }
 }
 

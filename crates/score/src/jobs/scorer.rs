@@ -13,7 +13,7 @@ use super::extremes::Extremes;
 use super::summary::Tally;
 use crate::memory::{LossModel, Scratch};
 use crate::sidecar::SidecarBuilder;
-use crate::{Method, ScoreSpec, Sums};
+use crate::{Cutoffs, Method, ScoreSpec, Sums};
 
 /// The name of the column with the values of the quota column.
 pub(crate) const GROUP: &str = "group";
@@ -67,11 +67,30 @@ impl Scorer {
         Ok(Self { spec, losses })
     }
 
-    /// What is known of one text.
-    fn sums(&self, text: &str, scratch: &mut Scratch) -> Result<Sums> {
-        let n_bytes = u32::try_from(text.len())
-            .map_err(|_| Error::new(Code::Unsupported, "a document of more than 4 GiB"))?;
-        Ok(Sums { n_bytes, ..self.losses.text(&self.spec, text, scratch)? })
+    /// The same with a column for the part of the pool that a score falls into.
+    pub(crate) fn with_cutoffs(mut self, cutoffs: Option<Cutoffs>) -> Result<Self> {
+        self.spec.cutoffs = cutoffs;
+        self.spec.validate()?;
+        Ok(self)
+    }
+
+    /// What is known of every text of a batch, in turn.
+    fn sums(&self, batch: &DocBatch, scratch: &mut Scratch) -> Result<Vec<Sums>> {
+        let present = || (0..batch.len()).filter_map(|i| Some((i, batch.text(i)?)));
+        let texts: Vec<_> = present().map(|(_, text)| text).collect();
+        let mut sums = Vec::with_capacity(texts.len());
+        self.losses.texts(&self.spec, &texts, scratch, &mut sums).map_err(|e| {
+            match present().nth(sums.len()) {
+                Some((i, _)) => e.at_row(batch.rows[i]),
+                None => e,
+            }
+        })?;
+        for (sums, (i, text)) in sums.iter_mut().zip(present()) {
+            sums.n_bytes = u32::try_from(text.len()).map_err(|_| {
+                Error::new(Code::Unsupported, "a document of more than 4 GiB").at_row(batch.rows[i])
+            })?;
+        }
+        Ok(sums)
     }
 
     /// Scores a batch. `schema` is that of [`sidecar_schema`].
@@ -83,13 +102,14 @@ impl Scorer {
         let mut rows = SidecarBuilder::new(&self.spec, plain);
         let mut report = Report::default();
         let Report { tally, extremes, .. } = &mut report;
+        let mut all_sums = self.sums(&batch, scratch)?.into_iter();
         for (i, &row) in batch.rows.iter().enumerate() {
             let id = batch.ids.value(i);
-            let Some(text) = batch.text(i) else {
+            let scored = batch.text(i).and_then(|text| Some((text, all_sums.next()?)));
+            let Some((text, sums)) = scored else {
                 rows.push(id, row, &Sums::default());
                 continue;
             };
-            let sums = self.sums(text, scratch).map_err(|e| e.at_row(row))?;
             let score = rows.push(id, row, &sums);
             let counts = Counts::one(sums.n_tokens.into(), sums.n_bytes.into());
             tally.read += counts;

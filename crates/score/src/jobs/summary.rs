@@ -100,6 +100,16 @@ pub struct Fitted {
     pub candidates: Vec<Candidate>,
 }
 
+/// A score, and how much of the pool is at or below it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Percentile {
+    /// Percent of the documents that have a score.
+    pub percent: u8,
+    /// The smallest score with at least so many at or below it.
+    pub score: f64,
+}
+
 /// How many shards there are and what was done about them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -173,6 +183,9 @@ pub struct ScoreSummary {
     /// What was fitted on the target.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fitted: Option<Fitted>,
+    /// The percentiles that were asked for, once every shard is done.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub percentiles: Vec<Percentile>,
     /// The ten best documents.
     pub best: Vec<Example>,
     /// The ten worst documents, the worst first.

@@ -36,6 +36,22 @@ impl LossModel for Adapted {
         sums(spec, self.score_text_with(text, &mut scratch.pair)?)
     }
 
+    fn texts(
+        &self,
+        spec: &ScoreSpec,
+        texts: &[&str],
+        scratch: &mut Scratch,
+        into: &mut Vec<Sums>,
+    ) -> Result<()> {
+        let mut too_long = None;
+        let scored = self.score_texts(texts, &mut scratch.pair, |pair| match sums(spec, pair) {
+            Ok(of_text) if too_long.is_none() => into.push(of_text),
+            Ok(_) => {}
+            Err(e) => too_long = too_long.take().or(Some(e)),
+        });
+        too_long.map_or(scored, Err)
+    }
+
     fn tokens(&self, spec: &ScoreSpec, ids: &[u32], scratch: &mut Scratch) -> Result<Sums> {
         let words = self.prior().words();
         if let Some(id) = ids.iter().find(|&&id| id as usize >= words) {
@@ -73,6 +89,27 @@ mod tests {
             "\\data\\\nngram 1=5\n\n\\1-grams:\n-2\t<unk>\n-99\t<s>\n{end}\t</s>\n{a}\ta\n{b}\tb\n\n\\end\\\n"
         );
         Model::from_bytes(arpa.as_bytes()).unwrap()
+    }
+
+    /// Many texts in one call give what each gives alone, to the last bit.
+    #[test]
+    fn texts_together_score_as_one_by_one() {
+        let adapted = Adapted::new(model(["-2", "-1", "-1"]), model(["-1", "-2", "-1"]), 0.3)
+            .unwrap()
+            .with_normalizer(Normalizer::named("whitespace/1").unwrap());
+        let long = "a b b a c ".repeat(2000);
+        let mut texts = vec!["", "a", "a b", " ", "b c", long.as_str()];
+        texts.extend((0..300).map(|i| &long[..i % 40]));
+        let scratch = &mut Scratch::default();
+        for method in [Method::LossReduction, Method::MooreLewis] {
+            let spec = ScoreSpec::of(method);
+            let mut together = Vec::new();
+            adapted.texts(&spec, &texts, scratch, &mut together).unwrap();
+            let alone: Vec<_> =
+                texts.iter().map(|text| adapted.text(&spec, text, scratch).unwrap()).collect();
+            assert_eq!(together, alone);
+            assert_eq!((together[0], together[3]), (Sums::default(), Sums::default()));
+        }
     }
 
     /// By hand: under the prior `a` has 0.01 and `b` and `</s>` 0.1, under the target all three 0.1 or, for

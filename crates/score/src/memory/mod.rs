@@ -49,6 +49,7 @@ mod pack;
 mod tests;
 mod weights;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -157,6 +158,21 @@ pub trait LossModel: Send + Sync {
     /// nothing is scored, not even the end marker.
     fn text(&self, spec: &ScoreSpec, text: &str, scratch: &mut Scratch) -> Result<Sums>;
 
+    /// The sums of many texts, as [`text`](Self::text) gives for each, appended to `sums` in turn. After an
+    /// error `sums` has those of the texts before the one that failed.
+    fn texts(
+        &self,
+        spec: &ScoreSpec,
+        texts: &[&str],
+        scratch: &mut Scratch,
+        sums: &mut Vec<Sums>,
+    ) -> Result<()> {
+        for text in texts {
+            sums.push(self.text(spec, text, scratch)?);
+        }
+        Ok(())
+    }
+
     /// The sums of tokens that are the model's own ids.
     fn tokens(&self, spec: &ScoreSpec, ids: &[u32], scratch: &mut Scratch) -> Result<Sums>;
 }
@@ -166,11 +182,13 @@ pub trait LossModel: Send + Sync {
 pub struct Scratch {
     /// For the normaliser.
     pub words: gristmill_ngram::normalize::Scratch,
-    /// Ids of a document under the first model.
+    /// Ids of one or more documents under the first model.
     pub ids: Vec<u32>,
-    /// Ids of the same document under the second.
+    /// Ids of the same documents under the second.
     pub second: Vec<u32>,
-    /// Log-probabilities of a document.
+    /// Where documents end in `ids`, when there are several.
+    pub ends: Vec<usize>,
+    /// Log-probabilities of the documents.
     pub log10: Vec<f32>,
     /// For an adapted pair.
     pub pair: gristmill_ngram::adapt::PairScratch,
@@ -312,29 +330,43 @@ impl MemoryScorer {
     fn score_text(&self, batch: &RecordBatch, name: &str, control: &Control) -> Result<Vec<Sums>> {
         let column = column(batch, name)?;
         let texts = texts(column).ok_or_else(|| wrong_type(column, name, "utf8, large_utf8 or utf8_view"))?;
-        self.each_row(texts.len(), control, |model, row, scratch| {
-            let Some(text) = texts[row] else { return Ok(Sums::default()) };
-            let n_bytes = bytes_of(text.len(), name, row)?;
-            let sums = model.text(&self.spec, text, scratch).map_err(|e| e.at_column(name))?;
-            Ok(Sums { n_bytes, ..sums })
+        self.each_task(texts.len(), control, |model, task, sums, scratch| {
+            let rows: Vec<_> = task.filter_map(|row| texts[row].map(|text| (row, text))).collect();
+            let present: Vec<_> = rows.iter().map(|(_, text)| *text).collect();
+            let mut found = Vec::with_capacity(rows.len());
+            let scored = model.texts(&self.spec, &present, scratch, &mut found);
+            if let Err(e) = scored {
+                let row = rows.get(found.len()).map_or(0, |(row, _)| *row);
+                return Err(e.at_column(name).at_row(row as u64));
+            }
+            for ((row, text), of_text) in rows.into_iter().zip(found) {
+                let n_bytes = bytes_of(text.len(), name, row)?;
+                sums[row % ROWS_PER_TASK] = Sums { n_bytes, ..of_text };
+            }
+            Ok(())
         })
     }
 
     fn score_tokens(&self, batch: &RecordBatch, name: &str, control: &Control) -> Result<Vec<Sums>> {
         let ids = TokenIds::of(column(batch, name)?, name)?;
-        self.each_row(batch.num_rows(), control, |model, row, scratch| {
-            let Some(ids) = ids.row(row)? else { return Ok(Sums::default()) };
-            self.check_window(ids.len(), false, name, row)?;
-            model.tokens(&self.spec, &ids, scratch).map_err(|e| e.at_column(name))
+        self.each_task(batch.num_rows(), control, |model, task, sums, scratch| {
+            for (row, sums) in task.zip(sums) {
+                let Some(ids) = ids.row(row)? else { continue };
+                self.check_window(ids.len(), false, name, row)?;
+                let scored = model.tokens(&self.spec, &ids, scratch);
+                *sums = scored.map_err(|e| e.at_column(name).at_row(row as u64))?;
+            }
+            Ok(())
         })
     }
 
-    /// Rows spread over the threads of the pool that this runs in.
-    fn each_row(
+    /// Rows spread over the threads of the pool that this runs in: `score` fills the sums of a few rows,
+    /// which are nothing so far.
+    fn each_task(
         &self,
         rows: usize,
         control: &Control,
-        score: impl Fn(&dyn LossModel, usize, &mut Scratch) -> Result<Sums> + Sync,
+        score: impl Fn(&dyn LossModel, Range<usize>, &mut [Sums], &mut Scratch) -> Result<()> + Sync,
     ) -> Result<Vec<Sums>> {
         let Some(model) = &self.model else {
             return Err(Error::new(Code::Internal, "no model for text or tokens"));
@@ -345,11 +377,8 @@ impl MemoryScorer {
             .enumerate()
             .map_init(Scratch::default, |scratch, (task, sums)| {
                 control.check()?;
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    let row = task * ROWS_PER_TASK + i;
-                    *sums = score(model.as_ref(), row, scratch).map_err(|e| e.at_row(row as u64))?;
-                }
-                Ok(())
+                let start = task * ROWS_PER_TASK;
+                score(model.as_ref(), start..start + sums.len(), sums, scratch)
             })
             .collect();
         // The first error by row, whichever thread was faster.

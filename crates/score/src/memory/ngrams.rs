@@ -125,15 +125,7 @@ impl Ngrams {
         // The end of a document that is cut is not seen, so it is not predicted.
         let eos = spec.eos == Eos::Scored && window == ids.len();
         model.score(&ids[..window], spec.bos == Bos::Context, eos, log10);
-        let masked = |i: usize| match spec.mask {
-            Mask::None => false,
-            Mask::AfterEos => i > 0 && ids[i - 1] == model.eos(),
-        };
-        let first = usize::from(spec.bos == Bos::SkipFirst);
-        let scored = (first..log10.len()).filter(|&i| !masked(i));
-        let (sum, n) = scored.fold((0.0, 0), |(sum, n), i| (sum + f64::from(log10[i]), n + 1));
-        // Zero minus, so that nothing is 0 and not -0.
-        (0.0 - sum * LN_10, n)
+        sum(spec, ids, model.eos(), log10)
     }
 
     fn sums(&self, spec: &ScoreSpec, ids: [&[u32]; 2], log10: &mut Vec<f32>) -> Sums {
@@ -145,6 +137,80 @@ impl Ngrams {
         let second = if self.models.len() > 1 { self.loss(spec, 1, ids[1], log10).0 } else { 0.0 };
         Sums { n_tokens, n_scored, n_bytes: 0, nll: [first, second] }
     }
+
+    /// Appends the words of a text to the ids of each model.
+    fn split(&self, text: &str, scratch: &mut Scratch) -> Result<()> {
+        let Some(normalizer) = &self.normalizer else {
+            return Err(Error::invalid_argument(
+                "normalizer",
+                "the model file does not say how text becomes words",
+            )
+            .hint(
+                "name it: whitespace/1 for text that is split already, a tokenizer file for CCNet's models",
+            ));
+        };
+        let Scratch { words, ids, second, .. } = scratch;
+        let start = ids.len();
+        match &self.models[..] {
+            [a, b] => normalizer.for_each_token(text, words, |word| {
+                ids.push(a.encode(word));
+                second.push(b.encode(word));
+            })?,
+            models => normalizer.for_each_token(text, words, |word| ids.push(models[0].encode(word)))?,
+        }
+        let tokens = ids.len() - start;
+        if u32::try_from(tokens).is_err() {
+            return Err(Error::new(Code::InvalidValue, format!("{tokens} tokens in one document")));
+        }
+        Ok(())
+    }
+
+    /// Scores the documents between `ends`, all together, and forgets them.
+    fn score_collected(&self, spec: &ScoreSpec, scratch: &mut Scratch, sums: &mut Vec<Sums>) {
+        let Scratch { ids, second, ends, log10, .. } = scratch;
+        let first_new = sums.len();
+        let (bos, eos) = (spec.bos == Bos::Context, spec.eos == Eos::Scored);
+        for (at, model) in self.models.iter().enumerate() {
+            let ids = if at == 0 { &*ids } else { &*second };
+            let documents = || {
+                let starts = std::iter::once(0).chain(ends.iter().copied());
+                starts.zip(ends.iter()).map(|(start, end)| &ids[start..*end])
+            };
+            model.score_many(documents().filter(|ids| !ids.is_empty()), bos, eos, log10);
+            let mut rest = &log10[..];
+            for (document, ids) in documents().enumerate() {
+                let predictions = if ids.is_empty() { 0 } else { ids.len() + usize::from(eos) };
+                let (own, after) = rest.split_at(predictions);
+                rest = after;
+                let (loss, n_scored) = sum(spec, ids, model.eos(), own);
+                if at == 0 {
+                    let n_tokens = ids.len() as u32;
+                    sums.push(Sums { n_tokens, n_scored, n_bytes: 0, nll: [loss, 0.0] });
+                } else {
+                    sums[first_new + document].nll[1] = loss;
+                }
+            }
+        }
+        ids.clear();
+        second.clear();
+        ends.clear();
+    }
+}
+
+/// Words that are looked up together at least, before the next texts are split.
+const TOGETHER: usize = 4096;
+
+/// The loss in the log10 probabilities of a document's predictions, and how many of them count.
+fn sum(spec: &ScoreSpec, ids: &[u32], eos: u32, log10: &[f32]) -> (f64, u32) {
+    let masked = |i: usize| match spec.mask {
+        Mask::None => false,
+        Mask::AfterEos => i > 0 && ids[i - 1] == eos,
+    };
+    let first = usize::from(spec.bos == Bos::SkipFirst);
+    let scored = (first..log10.len()).filter(|&i| !masked(i));
+    let (sum, n) = scored.fold((0.0, 0), |(sum, n), i| (sum + f64::from(log10[i]), n + 1));
+    // Zero minus, so that nothing is 0 and not -0.
+    (0.0 - sum * LN_10, n)
 }
 
 impl LossModel for Ngrams {
@@ -168,29 +234,41 @@ impl LossModel for Ngrams {
     }
 
     fn text(&self, spec: &ScoreSpec, text: &str, scratch: &mut Scratch) -> Result<Sums> {
-        let Some(normalizer) = &self.normalizer else {
-            return Err(Error::invalid_argument(
-                "normalizer",
-                "the model file does not say how text becomes words",
-            )
-            .hint(
-                "name it: whitespace/1 for text that is split already, a tokenizer file for CCNet's models",
-            ));
-        };
-        let Scratch { words, ids, second, log10, .. } = scratch;
-        ids.clear();
-        second.clear();
-        match &self.models[..] {
-            [a, b] => normalizer.for_each_token(text, words, |word| {
-                ids.push(a.encode(word));
-                second.push(b.encode(word));
-            })?,
-            models => normalizer.for_each_token(text, words, |word| ids.push(models[0].encode(word)))?,
-        }
-        if u32::try_from(ids.len()).is_err() {
-            return Err(Error::new(Code::InvalidValue, format!("{} tokens in one document", ids.len())));
-        }
+        scratch.ids.clear();
+        scratch.second.clear();
+        self.split(text, scratch)?;
+        let Scratch { ids, second, log10, .. } = scratch;
         Ok(self.sums(spec, [ids, second], log10))
+    }
+
+    fn texts(
+        &self,
+        spec: &ScoreSpec,
+        texts: &[&str],
+        scratch: &mut Scratch,
+        sums: &mut Vec<Sums>,
+    ) -> Result<()> {
+        if spec.windows != Windows::Document {
+            for text in texts {
+                sums.push(self.text(spec, text, scratch)?);
+            }
+            return Ok(());
+        }
+        scratch.ids.clear();
+        scratch.second.clear();
+        scratch.ends.clear();
+        for text in texts {
+            if let Err(e) = self.split(text, scratch) {
+                self.score_collected(spec, scratch, sums);
+                return Err(e);
+            }
+            scratch.ends.push(scratch.ids.len());
+            if scratch.ids.len() >= TOGETHER {
+                self.score_collected(spec, scratch, sums);
+            }
+        }
+        self.score_collected(spec, scratch, sums);
+        Ok(())
     }
 
     fn tokens(&self, spec: &ScoreSpec, ids: &[u32], scratch: &mut Scratch) -> Result<Sums> {
@@ -269,6 +347,26 @@ mod tests {
         let all =
             ngrams.tokens(&ScoreSpec { mask: Mask::None, ..spec }, &ids, &mut Scratch::default()).unwrap();
         assert_eq!((all.n_scored, in_log10(all.nll[0])), (4, 0.375 + 0.0625 + 0.375 + 0.5));
+    }
+
+    /// Many texts in one call give what each gives alone, to the last bit, and fail at the same one.
+    #[test]
+    fn texts_together_score_as_one_by_one() {
+        let pair = Ngrams::new(vec![model(FLAT), model(ARPA)], Some("whitespace/1")).unwrap();
+        let long = "a b b a c ".repeat(TOGETHER / 4);
+        let mut texts = vec!["", "a", "a b", " ", "b </s> a c", long.as_str()];
+        texts.extend((0..300).map(|i| &long[..i % 40]));
+        let documents = ScoreSpec::of(Method::LossReduction);
+        let masked = ScoreSpec { mask: Mask::AfterEos, ..documents.clone() };
+        let skipped = ScoreSpec { bos: Bos::SkipFirst, eos: Eos::None, ..documents.clone() };
+        let truncated = ScoreSpec { windows: Windows::Truncated { tokens: 3 }, ..documents.clone() };
+        let scratch = &mut Scratch::default();
+        for spec in [documents, masked, skipped, truncated] {
+            let mut together = Vec::new();
+            pair.texts(&spec, &texts, scratch, &mut together).unwrap();
+            let alone: Vec<_> = texts.iter().map(|text| pair.text(&spec, text, scratch).unwrap()).collect();
+            assert_eq!(together, alone, "{spec:?}");
+        }
     }
 
     #[test]

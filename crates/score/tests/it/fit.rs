@@ -53,7 +53,7 @@ fn by_hand(least: u32) -> gristmill_ngram::tables::Tables {
             .collect();
         estimator.add_sentence(&ids).unwrap();
     }
-    estimator.finish(&Control::default()).unwrap().tables
+    estimator.finish(&Control::default()).unwrap().trie.to_tables()
 }
 
 fn assert_same_tables(left: &gristmill_ngram::tables::Tables, right: &gristmill_ngram::tables::Tables) {

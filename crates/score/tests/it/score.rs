@@ -6,7 +6,7 @@ use gristmill_core::{CancelToken, Code, Control, Progress};
 use gristmill_data::read_tables;
 use gristmill_ngram::model::Model;
 use gristmill_score::jobs::{
-    FitOptions, Method, Reason, ScoreOptions, ScoreSummary, SourceOptions, fit, score,
+    Cutoffs, FitOptions, Method, Reason, ScoreOptions, ScoreSummary, SourceOptions, fit, score,
 };
 use gristmill_score::sidecar::spec_of;
 use serde_json::json;
@@ -258,4 +258,62 @@ fn methods_want_their_models() {
     refused(arpa.clone(), "normalizer");
     run(ScoreOptions { normalizer: Some("unicode-words/1".into()), ..arpa }).unwrap();
     refused(ScoreOptions { normalizer: Some("whitespace/1".into()), ..options(&dir, "out2") }, "normalizer");
+}
+
+/// The reference holds all scores in memory and sorts them.
+#[test]
+fn ccnet_has_buckets_and_percentiles_whatever_the_threads() {
+    let dir = setting();
+    let base = |output| ScoreOptions { method: Some(Method::Ccnet), ..options(&dir, output) };
+    let percents = vec![0, 30, 60, 100];
+    let plain = run(ScoreOptions { percentiles: percents.clone(), ..base("plain") }).unwrap();
+    let column = |output: &str, f: &mut dyn FnMut(f64, Option<&str>)| {
+        for name in ["a", "sub/b", "c"] {
+            for batch in read_tables(&dir.at(&format!("{output}/{name}.scores.parquet"))).unwrap() {
+                let batch = batch.unwrap();
+                let buckets = batch.column_by_name("bucket").map(|b| b.as_string::<i32>());
+                for (i, score) in batch["score"].as_primitive::<Float64Type>().values().iter().enumerate() {
+                    f(*score, buckets.map(|b| b.value(i)));
+                }
+            }
+        }
+    };
+    let mut scores = Vec::new();
+    column("plain", &mut |score, bucket| {
+        assert_eq!(bucket, None);
+        scores.push(score);
+    });
+    scores.sort_unstable_by(f64::total_cmp);
+    assert_eq!(scores.len(), 1340);
+    let found: Vec<_> = plain.percentiles.iter().map(|p| (p.percent, p.score)).collect();
+    // Nearest ranks of 1,340 scores: 1 (of 0), 402, 804 and 1,340.
+    assert_eq!(found, [(0, scores[0]), (30, scores[401]), (60, scores[803]), (100, scores[1339])]);
+    let again = ScoreOptions { percentiles: percents, threads: Some(8), ..base("plain") };
+    assert_eq!(run(again).unwrap().percentiles, plain.percentiles);
+
+    let cutoffs = Cutoffs { head: found[1].1, tail: found[2].1 };
+    run(ScoreOptions { cutoffs: Some(cutoffs), ..base("cut") }).unwrap();
+    let mut parts = [0; 3];
+    column("cut", &mut |score, bucket| {
+        let part = usize::from(score >= cutoffs.head) + usize::from(score >= cutoffs.tail);
+        assert_eq!(bucket, Some(["head", "middle", "tail"][part]));
+        parts[part] += 1;
+    });
+    assert!(parts.iter().all(|n| *n > 300), "{parts:?}");
+}
+
+#[test]
+fn cutoffs_and_percentiles_out_of_place_are_refused() {
+    let dir = setting();
+    let refused = |options| run(options).unwrap_err().location().column.clone();
+    let cutoffs = Some(Cutoffs { head: 1.0, tail: 2.0 });
+    assert_eq!(refused(ScoreOptions { cutoffs, ..options(&dir, "a") }).as_deref(), Some("cutoffs"));
+    let backwards = Some(Cutoffs { head: 2.0, tail: 1.0 });
+    let ccnet = ScoreOptions { method: Some(Method::Ccnet), cutoffs: backwards, ..options(&dir, "b") };
+    assert_eq!(refused(ccnet).as_deref(), Some("cutoffs"));
+    let target = Some(dir.at("x").as_str().into());
+    let fitted = ScoreOptions { target, model: None, cutoffs, ..options(&dir, "c") };
+    assert_eq!(refused(fitted).as_deref(), Some("cutoffs"));
+    let beyond = ScoreOptions { percentiles: vec![30, 101], ..options(&dir, "d") };
+    assert_eq!(refused(beyond).as_deref(), Some("percentiles"));
 }

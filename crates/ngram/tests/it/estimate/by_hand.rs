@@ -127,7 +127,7 @@ fn a_pruned_word_leaves_the_vocabulary() {
     ];
     check(2, Options { prune: vec![1], ..fallback() }, &expected);
     let estimate = estimate(TEXT, Options { order: 2, prune: vec![1], ..fallback() }).unwrap();
-    assert_eq!(estimate.tables.vocab.iter().collect::<Vec<_>>(), ["<unk>", "<s>", "</s>", "a", "b"]);
+    assert_eq!(estimate.trie.vocab().iter().collect::<Vec<_>>(), ["<unk>", "<s>", "</s>", "a", "b"]);
     assert_eq!((estimate.orders[0].distinct, estimate.orders[0].kept), (6, 5));
     assert_eq!((estimate.orders[1].distinct, estimate.orders[1].kept), (5, 3));
 }

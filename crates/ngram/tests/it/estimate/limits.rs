@@ -4,7 +4,9 @@ use std::process::Command;
 
 use gristmill_core::{CancelToken, Code, Control};
 use gristmill_ngram::estimate::{Estimator, FALLBACK_DISCOUNTS, Options};
+use gristmill_ngram::model::ModelMeta;
 use gristmill_ngram::vocab::{BOS, EOS};
+use gristmill_ngram::{arpa, gml};
 
 use super::{assert_identical, estimate};
 use crate::text::brown;
@@ -60,13 +62,77 @@ fn real_text_spilled_over_many_runs_is_the_same() {
     assert_identical(&estimate(&text, Options::default()).unwrap(), &spilled);
 }
 
+/// Writes the model too: whatever the place of its columns, the file is the same.
+#[test]
+fn files_do_not_depend_on_where_the_model_was_made() {
+    let text = text(40_000);
+    let bytes = |memory| {
+        let estimate = estimate(&text, Options { prune: vec![0, 0, 1], ..small(memory) }).unwrap();
+        let (mut gml, mut arpa) = (Vec::new(), Vec::new());
+        let sha256 = gml::write(&estimate.trie, &ModelMeta::default(), &mut gml).unwrap();
+        arpa::write(&estimate.trie, &mut arpa).unwrap();
+        let tables = estimate.trie.to_tables();
+        let mut from_tables = (Vec::new(), Vec::new());
+        assert_eq!(gml::write(&tables, &ModelMeta::default(), &mut from_tables.0).unwrap(), sha256);
+        arpa::write(&tables, &mut from_tables.1).unwrap();
+        assert!(from_tables == (gml.clone(), arpa.clone()), "a trie and its tables give the same files");
+        (gml, arpa)
+    };
+    assert!(bytes(200 << 10) == bytes(1 << 30));
+}
+
+/// Estimates in a process of its own and looks at the peak of its memory.
+#[test]
+#[cfg(target_os = "linux")]
+fn memory_stays_within_the_limit_from_the_first_word_to_the_file() {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "estimate::limits::in_little_memory", "--ignored", "--nocapture"])
+        .output()
+        .unwrap();
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && stdout.contains("1 passed"), "{stdout}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+#[ignore = "looks at the whole process, so the test above gives it one"]
+fn in_little_memory() {
+    let peak = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches("kB").trim().parse::<usize>().unwrap() << 10
+    };
+    let before = peak();
+    let limit = 16 << 20;
+    let mut estimator = Estimator::new(Options { threads: 2, ..small(limit) }).unwrap();
+    let mut state = 7u64;
+    let mut word = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let uniform = (state >> 11) as f64 / (1u64 << 53) as f64;
+        (20_000f64.powf(uniform) - 1.0) as u32
+    };
+    for _ in 0..100_000 {
+        let sentence: Vec<_> =
+            (0..15).map(|_| estimator.vocab_mut().intern(&format!("w{}", word()))).collect();
+        estimator.add_sentence(&sentence).unwrap();
+    }
+    let estimate = estimator.finish(&Control::default()).unwrap();
+    let ngrams: usize = (1..=5).map(|n| estimate.trie.len(n)).sum();
+    assert!(ngrams * 24 > 5 * limit, "{ngrams} n-grams would fit into the limit");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    gml::save(&estimate.trie, &ModelMeta::default(), file.path()).unwrap();
+    let used = peak() - before;
+    // The buffers of eighteen columns, of sorting and of the file come on top.
+    assert!(used < limit + (24 << 20), "{} MB were used, the limit is {} MB", used >> 20, limit >> 20);
+}
+
 #[test]
 fn every_order_survives_an_empty_sentence() {
     for order in 1..=6 {
         let estimate = estimate("\n\n", Options { order, ..small(1 << 20) }).unwrap();
-        assert_eq!(estimate.tables.orders.len(), order);
+        assert_eq!(estimate.trie.order(), order);
         assert_eq!(estimate.sentences, 2);
-        let lengths: Vec<_> = estimate.tables.orders.iter().map(|o| o.len()).collect();
+        let lengths: Vec<_> = (1..=order).map(|n| estimate.trie.len(n)).collect();
         assert_eq!(lengths, [3, 1, 0, 0, 0, 0][..order]);
     }
 }

@@ -7,6 +7,7 @@ mod naive;
 
 use gristmill_core::{Control, Result};
 use gristmill_ngram::estimate::{Estimate, Estimator, Options};
+use gristmill_ngram::tables::Tables;
 use gristmill_ngram::vocab::WordId;
 
 /// Estimates from lines of words between spaces.
@@ -20,19 +21,20 @@ fn estimate(text: &str, options: Options) -> Result<Estimate> {
 }
 
 /// Every n-gram of order `n` as text, with its log10 probability and backoff (0 at the highest order).
-fn rows(estimate: &Estimate, n: usize) -> impl Iterator<Item = (String, f32, f32)> {
-    let table = &estimate.tables.orders[n - 1];
-    table.words.chunks(n).enumerate().map(move |(i, words)| {
-        let words: Vec<_> = words.iter().map(|id| estimate.tables.vocab.word(*id)).collect();
-        (words.join(" "), table.prob[i], table.backoff.get(i).copied().unwrap_or(0.0))
+fn rows(estimate: &Estimate, n: usize) -> impl Iterator<Item = (String, f32, f32)> + use<> {
+    let Tables { vocab, mut orders } = estimate.trie.to_tables();
+    let table = orders.swap_remove(n - 1);
+    (0..table.len()).map(move |row| {
+        let words: Vec<_> = table.words[row * n..][..n].iter().map(|id| vocab.word(*id)).collect();
+        (words.join(" "), table.prob[row], table.backoff.get(row).copied().unwrap_or(0.0))
     })
 }
 
 /// Whether two models are the same to the last bit.
 fn assert_identical(a: &Estimate, b: &Estimate) {
     assert_eq!(a.orders, b.orders);
-    assert!(a.tables.vocab.iter().eq(b.tables.vocab.iter()));
-    for (n, (a, b)) in (1..).zip(a.tables.orders.iter().zip(&b.tables.orders)) {
+    assert!(a.trie.vocab().iter().eq(b.trie.vocab().iter()));
+    for (n, (a, b)) in (1..).zip(a.trie.to_tables().orders.iter().zip(&b.trie.to_tables().orders)) {
         assert!(a == b, "tables of order {n} differ");
     }
 }

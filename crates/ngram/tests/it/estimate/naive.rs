@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gristmill_core::Control;
 use gristmill_ngram::estimate::{Estimate, Estimator, FALLBACK_DISCOUNTS, Options};
 use gristmill_ngram::model::{Model, ModelMeta};
+use gristmill_ngram::tables::Tables;
 use gristmill_ngram::vocab::{BOS, EOS, UNK, Vocab, WordId};
 use proptest::prelude::*;
 
@@ -77,7 +78,7 @@ fn naive(sentences: &[Gram], order: usize, prune: &[u64], words: &[WordId], disc
 
 fn assert_agrees(estimate: &Estimate, naive: &Naive) {
     let mut seen = 0;
-    for (n, table) in (1..).zip(&estimate.tables.orders) {
+    for (n, table) in (1..).zip(&estimate.trie.to_tables().orders) {
         assert!(table.words.chunks(n).is_sorted_by(|a, b| a < b), "rows of order {n} ascend");
         for (i, gram) in table.words.chunks(n).enumerate() {
             let expected = naive.prob.get(gram).unwrap_or_else(|| panic!("{gram:?} should not be there"));
@@ -98,9 +99,9 @@ fn assert_agrees(estimate: &Estimate, naive: &Naive) {
 }
 
 /// p(word | context) by the rules of backing off.
-fn query(estimate: &Estimate, context: &[WordId], word: WordId) -> f64 {
+fn query(tables: &Tables, context: &[WordId], word: WordId) -> f64 {
     let find = |gram: &[WordId]| {
-        let table = estimate.tables.orders.get(gram.len() - 1)?;
+        let table = tables.orders.get(gram.len() - 1)?;
         let rows: Vec<_> = table.words.chunks(gram.len()).collect();
         rows.binary_search(&gram).ok().map(|row| (table.prob[row], table.backoff.get(row).copied()))
     };
@@ -109,7 +110,7 @@ fn query(estimate: &Estimate, context: &[WordId], word: WordId) -> f64 {
         Some((prob, _)) => 10f64.powf(f64::from(prob)),
         None => {
             let backoff = find(context).and_then(|(_, backoff)| backoff).unwrap_or(0.0);
-            10f64.powf(f64::from(backoff)) * query(estimate, &context[1..], word)
+            10f64.powf(f64::from(backoff)) * query(tables, &context[1..], word)
         }
     }
 }
@@ -176,13 +177,14 @@ proptest! {
             ..Options::default()
         };
         let estimate = fit(&sentences, options);
+        let tables = estimate.trie.to_tables();
         let mut contexts = vec![Vec::new()];
         for n in 1..order {
-            contexts.extend(estimate.tables.orders[n - 1].words.chunks(n).map(<[WordId]>::to_vec));
+            contexts.extend(tables.orders[n - 1].words.chunks(n).map(<[WordId]>::to_vec));
         }
         for context in contexts {
-            let words = (0..estimate.tables.vocab.len() as WordId).filter(|word| *word != BOS);
-            let sum: f64 = words.map(|word| query(&estimate, &context, word)).sum();
+            let words = (0..tables.vocab.len() as WordId).filter(|word| *word != BOS);
+            let sum: f64 = words.map(|word| query(&tables, &context, word)).sum();
             prop_assert!((sum - 1.0).abs() < 1e-5, "after {context:?}: {sum}");
         }
     }
@@ -191,7 +193,8 @@ proptest! {
     fn a_model_made_of_it_scores_as_backing_off_says(sentences in sentences(), order in 1usize..=5) {
         let options = Options { order, discount_fallback: Some(FALLBACK_DISCOUNTS), ..Options::default() };
         let estimate = fit(&sentences, options);
-        let model = Model::from_tables(estimate.tables.clone(), ModelMeta::default()).unwrap();
+        let tables = estimate.trie.to_tables();
+        let model = Model::from_trie(&estimate.trie, ModelMeta::default()).unwrap();
         let mut scores = Vec::new();
         for sentence in &sentences {
             model.score(sentence, true, true, &mut scores);
@@ -199,7 +202,7 @@ proptest! {
             prop_assert_eq!(scores.len(), text.len() - 1);
             for (end, score) in (1..).zip(&scores) {
                 let context = &text[(end + 1usize).saturating_sub(order)..end];
-                let expected = query(&estimate, context, text[end]).log10();
+                let expected = query(&tables, context, text[end]).log10();
                 prop_assert!((f64::from(*score) - expected).abs() < 1e-4, "{:?} {} {}", &text[..=end], score, expected);
             }
         }

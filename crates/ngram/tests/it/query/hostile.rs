@@ -5,6 +5,7 @@
 mod arpa;
 mod gml;
 mod kenlm;
+mod mutated;
 
 use std::path::Path;
 

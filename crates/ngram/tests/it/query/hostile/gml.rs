@@ -15,13 +15,13 @@ pub(super) fn valid() -> Vec<u8> {
 }
 
 /// A file taken apart.
-struct Parts {
-    header: Value,
-    sections: Vec<Vec<u8>>,
+pub(super) struct Parts {
+    pub(super) header: Value,
+    pub(super) sections: Vec<Vec<u8>>,
 }
 
 impl Parts {
-    fn valid() -> Self {
+    pub(super) fn valid() -> Self {
         let bytes = valid();
         let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
         let header_end = 16 + u32::from_le_bytes(bytes[12..16].try_into().unwrap()) as usize;
@@ -37,7 +37,7 @@ impl Parts {
         Self { header, sections }
     }
 
-    fn seal(&self) -> Vec<u8> {
+    pub(super) fn seal(&self) -> Vec<u8> {
         let json = serde_json::to_vec(&self.header).unwrap();
         let mut bytes = b"\x89GML\r\n\x1a\n".to_vec();
         bytes.extend(1u32.to_le_bytes());
