@@ -10,6 +10,16 @@ import { cli, corpora, documents, jsonl, main, program, put, root, scratch } fro
 
 const readme = readFileSync(join(root, 'README.md'), 'utf8');
 
+const COMMANDS = [
+  'select',
+  'score',
+  'fit',
+  'doctor',
+  'subset',
+  ...['search', 'sample', 'fit', 'optimize'].map((c) => `mix ${c}`),
+  ...['fit', 'ratio', 'critical'].map((c) => `law ${c}`),
+];
+
 /** The fenced blocks of a language. */
 function blocks(language: string): string[] {
   return [...readme.matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\``, 'gm'))].map(
@@ -26,14 +36,51 @@ async function workplace(): Promise<string> {
     copyFileSync(join(corpora, `pool/part-${i}.jsonl.gz`), join(dir, `crawl/2026-${i}/part.jsonl.gz`));
   }
   put(join(dir, 'wiki/a.jsonl'), jsonl(docs.slice(0, 300)));
-  const target = put(join(dir, 'books.jsonl'), jsonl(documents('target/moby-dick.jsonl.gz')));
+  const target = put(join(dir, 'books.jsonl'), jsonl(withEmbeddings(documents('target/moby-dick.jsonl.gz'))));
   const whole = { budget: '100%', output: join(dir, 'books'), outputFormat: 'parquet' } as const;
   await select({ ...whole, pool: target, target, threshold: -1e9 });
+  copyFileSync(join(dir, 'books/books.parquet'), join(dir, 'e.parquet'));
+  decisions(dir);
   // The package under its own name, as an application sees it.
   mkdirSync(join(dir, 'node_modules'));
   symlinkSync(root, join(dir, 'node_modules/gristmill'), 'junction');
   symlinkSync(join(root, 'node_modules/apache-arrow'), join(dir, 'node_modules/apache-arrow'), 'junction');
   return dir;
+}
+
+/** Documents with embeddings beside them. */
+function withEmbeddings(docs: readonly object[]): object[] {
+  return docs.map((doc, i) => ({ ...doc, embedding: [Math.sin(i), Math.cos(i * i), Math.sin(3 * i)] }));
+}
+
+/** Runs and points such as other people's tools leave. */
+function decisions(dir: string): void {
+  put(join(dir, 'prior.json'), '{"code": 0.2, "forum": 0.1, "web": 0.7}');
+  const mixtures = Array.from({ length: 60 }, (_, i) => {
+    const [code, forum] = [((i * 7) % 60) / 100, ((i * 11) % 40) / 100];
+    return [code, forum, 1 - code - forum];
+  });
+  const csv = (header: string, rows: number[][]): string =>
+    `${header}\n${rows.map((row) => row.join(',')).join('\n')}\n`;
+  put(join(dir, 'm.csv'), csv('code,forum,web', mixtures));
+  put(
+    join(dir, 'l.csv'),
+    csv(
+      'val/code',
+      mixtures.map(([code = 0]) => [3 - Math.sqrt(code)]),
+    ),
+  );
+  const points = [0.5, 1.8, 4].flatMap((N) =>
+    [0, 0.2, 0.5, 0.8, 1].flatMap((r) =>
+      [1, 2, 4, 8, 16].map((D) => [
+        N,
+        D,
+        r,
+        2 + 0.6 / N ** 0.6 + (0.9 * r ** 0.6) / D ** 0.5 + 0.03 / (r + 0.1),
+      ]),
+    ),
+  );
+  put(join(dir, 'runs.csv'), csv('N,D,r,loss', points));
 }
 
 describe('README', () => {
@@ -83,7 +130,7 @@ describe('README', () => {
 
   test('its options are those of the commands', async () => {
     const flags = new Set([...readme.matchAll(/`?(--[a-z][a-z-]+)/g)].map(([, flag]) => flag ?? ''));
-    const help = (await Promise.all(['select', 'score', 'fit', 'doctor'].map((c) => cli([c, '--help'])))).map(
+    const help = (await Promise.all(COMMANDS.map((c) => cli([...c.split(' '), '--help'])))).map(
       (r) => r.stdout,
     );
     const known = new Set(

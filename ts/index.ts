@@ -34,6 +34,7 @@ export {
   NativeUnavailableError,
 } from './errors.js';
 export { Job } from './job.js';
+export * from './mix/index.js';
 export type * from './options.js';
 export { scoreBatches, type ScoreBatchesOptions } from './score-batches.js';
 export type * from './summaries.js';

@@ -89,6 +89,40 @@ export async function run<Summary>(
 }
 
 /**
+ * Calls the addon with a handle that the signal cancels.
+ *
+ * @internal
+ */
+export async function call<T>(
+  signal: AbortSignal | undefined,
+  work: (addon: typeof Native, cancel: Native.CancelHandle) => T | Promise<T>,
+): Promise<T> {
+  signal?.throwIfAborted();
+  const addon = native();
+  const cancel = new addon.CancelHandle();
+  const stop = (): void => cancel.cancel();
+  signal?.addEventListener('abort', stop, { once: true });
+  try {
+    return await attempt(signal, () => work(addon, cancel));
+  } finally {
+    signal?.removeEventListener('abort', stop);
+  }
+}
+
+/**
+ * Calls the addon for what takes no time.
+ *
+ * @internal
+ */
+export function ask<T>(work: (addon: typeof Native) => T): T {
+  try {
+    return work(native());
+  } catch (error) {
+    throw fromNative(error);
+  }
+}
+
+/**
  * Awaits a call of the addon: what it throws becomes one of our errors, or the reason of the signal where it stopped
  * because of that.
  *

@@ -36,7 +36,7 @@ export interface Progress {
   /** Out of how much, when that is known. */
   total?: number;
   /** What `done` and `total` count. */
-  unit: 'documents' | 'tokens' | 'bytes' | 'shards';
+  unit: 'documents' | 'tokens' | 'bytes' | 'shards' | 'runs';
   /** Documents so far in this phase. */
   documents: number;
   /** Tokens so far in this phase. */

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The command line: `gristmill select | score | fit | doctor`. */
+/** The command line: `gristmill select | score | fit | mix | law | subset | doctor`. */
 
 import { Command, CommanderError } from 'commander';
 
@@ -7,8 +7,11 @@ import { manifest } from '../native.js';
 import { addDoctor } from './doctor.js';
 import { EXIT, succeedOnBrokenPipe } from './exit.js';
 import { addFit } from './fit.js';
+import { addLaw } from './law.js';
+import { addMix } from './mix.js';
 import { addScore } from './score.js';
 import { addSelect } from './select.js';
+import { addSubset } from './subset.js';
 
 succeedOnBrokenPipe(process.stdout);
 succeedOnBrokenPipe(process.stderr);
@@ -36,6 +39,9 @@ Results go to standard output, progress and errors to standard error. Exit codes
 addSelect(program);
 addScore(program);
 addFit(program);
+addMix(program);
+addLaw(program);
+addSubset(program);
 addDoctor(program);
 
 try {

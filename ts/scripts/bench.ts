@@ -2,7 +2,7 @@
  * The benchmarks, with their peers beside them in the same run. They gate nothing: each prints one JSON object, kept
  * with date and machine under `benches/results`.
  *
- *     npm run bench [-- NAME...]        names: end-to-end, ngram-query, ngram-estimate; all by default
+ *     npm run bench [-- NAME...]        names: end-to-end, mix-search, ngram-query, ngram-estimate; all by default
  *
  * Installs the peers under `target/peers` (benches/peers/setup.sh says what that needs).
  */
@@ -53,6 +53,7 @@ async function writeText(): Promise<void> {
 
 const benches: Record<string, () => Promise<void>> = {
   'end-to-end': () => record('end_to_end', process.execPath, ['--import', 'tsx', 'benches/end-to-end.ts']),
+  'mix-search': () => record('mix_search', process.execPath, ['--import', 'tsx', 'benches/mix-search.ts']),
   'ngram-query': async () => {
     await writeText();
     await run('cargo', ['build', '--release', '-p', 'gristmill-ngram', '--example', 'query']);

@@ -51,7 +51,8 @@ pub fn select<'env>(
     start::<SelectOptions, _>(env, "gristmill-select", options, cancel, on_progress, jobs::select::run)
 }
 
-fn start<'env, O, S>(
+/// Starts a job: its options as JSON text, the promise of its summary as JSON text.
+pub(crate) fn start<'env, O, S>(
     env: &'env Env,
     thread: &str,
     options: String,

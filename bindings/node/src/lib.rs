@@ -23,6 +23,7 @@ pub mod cancel;
 pub mod doctor;
 mod error;
 pub mod jobs;
+pub mod mix;
 pub mod progress;
 pub mod scorer;
 pub mod task;

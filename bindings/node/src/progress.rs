@@ -24,7 +24,7 @@ pub struct ProgressEvent {
     /// Out of how much, when that is known.
     pub total: Option<f64>,
     /// What `done` and `total` count.
-    #[napi(ts_type = "'documents' | 'tokens' | 'bytes' | 'shards'")]
+    #[napi(ts_type = "'documents' | 'tokens' | 'bytes' | 'shards' | 'runs'")]
     pub unit: String,
     /// Documents so far in this phase.
     pub documents: f64,
@@ -39,6 +39,7 @@ impl From<&Progress> for ProgressEvent {
             Unit::Tokens => "tokens",
             Unit::Bytes => "bytes",
             Unit::Shards => "shards",
+            Unit::Runs => "runs",
         };
         Self {
             phase: p.phase.into(),

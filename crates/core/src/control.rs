@@ -32,6 +32,8 @@ pub enum Unit {
     Bytes,
     /// Input files.
     Shards,
+    /// Training runs.
+    Runs,
 }
 
 /// One report of progress.

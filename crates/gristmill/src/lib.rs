@@ -15,6 +15,7 @@ pub use gristmill_core as core;
 pub use gristmill_cpu as cpu;
 pub use gristmill_cpu::Memory;
 pub use gristmill_data as data;
+pub use gristmill_mix as mix;
 pub use gristmill_ngram as ngram;
 pub use gristmill_score as score;
 pub use gristmill_select as select;

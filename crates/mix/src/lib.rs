@@ -25,6 +25,8 @@
 //!   learnt masks with greedy's value beside ([`select_by_masks`]), by clusters ([`kmeans`]) or distance
 //!   ([`farthest_points`]).
 //!
+//! [`plots`] draws what was found as SVG.
+//!
 //! Everything is seeded and gives the same numbers whatever the threads. All of it is host arithmetic on
 //! the CPU, so nothing claims a device. Bad input is refused with the row and column that is
 //! at fault; a fit never comes without its error on data that it did not see.
@@ -61,6 +63,7 @@
 mod gbdt;
 mod laws;
 mod matrix;
+pub mod plots;
 mod regmix;
 mod rng;
 mod runs;
@@ -73,19 +76,20 @@ pub use gbdt::{EarlyStopping, Gbdt, GbdtOptions};
 pub use laws::{
     Allocation, CmrCurve, CmrLaw, CmrOptions, CriticalRatio, CurveFit, ExtrapolationCheck, Infeasible, Law,
     LawFit, LawForm, LawOptions, ParameterSpread, Prediction, RatioGoal, RatioSolution, Residual, Starts,
-    allocate_compute, critical_mixture_ratio, fit_cmr_law, fit_law, ratio_from_measurements,
-    solve_mixture_ratio,
+    allocate_compute, critical_mixture_ratio, fit_cmr_law, fit_law, ratio_from_measurements, read_cmr_curves,
+    read_law_points, solve_mixture_ratio,
 };
 pub use matrix::Matrix;
 pub use regmix::{
-    DomainOptimum, Estimate, FitOptions, FitReport, MixtureModel, Objective, OptimizeOptions, Optimum,
-    Regressor, SampleOptions, SampledMixtures, optimize_mixture, sample_mixtures,
+    DomainOptimum, Estimate, Experts, FitOptions, FitReport, MixtureModel, Objective, OptimizeOptions,
+    Optimum, Regressor, SampleOptions, SampledMixtures, optimize_mixture, sample_mixtures,
 };
-pub use runs::{Runs, SUM_TOLERANCE};
+pub use runs::{Runs, SUM_TOLERANCE, table_text, write_table};
 pub use skills::{MixtureSampler, SamplerOptions, SkillGraph, SkillOptions, skill_mixture};
 pub use subset::{
     Choice, Concave, FacilityLocation, FarthestPoints, FeatureBased, GraphCut, Init, KMeans, KMeansOptions,
-    Kernel, LogDeterminant, MaskOptions, MaskSelection, Optimizer, PartitionOptions, Pick, Points, Selection,
-    Similarity, SimilarityOptions, SubmodularFunction, farthest_points, kmeans, maximize, select_by_masks,
+    Kernel, KernelName, LogDeterminant, MaskComparison, MaskOptions, MaskSelection, Optimizer, OptimizerName,
+    PartitionOptions, Pick, Points, Selection, Similarity, SimilarityOptions, SubmodularFunction, Subset,
+    SubsetMethod, SubsetOptions, choose_subset, farthest_points, kmeans, maximize, select_by_masks,
     select_partitioned, taylor_softmax_sample,
 };

@@ -94,6 +94,12 @@ impl Runs {
         Self::new(weights.names, weights.values, measured.names, measured.values).at_path(show(mixtures))
     }
 
+    /// Writes mixtures and losses to two CSV files, from which [`read_csv`](Self::read_csv) reads the same runs.
+    pub fn write_csv(&self, mixtures: impl AsRef<Path>, losses: impl AsRef<Path>) -> Result<()> {
+        write_table(mixtures.as_ref(), &self.domains, &self.weights)?;
+        write_table(losses.as_ref(), &self.targets, &self.losses)
+    }
+
     /// The names of the domains, one per column of [`weights`](Self::weights).
     pub fn domains(&self) -> &[String] {
         &self.domains
@@ -140,6 +146,31 @@ impl Runs {
     }
 }
 
+/// Writes a column `index` and the columns of `values` to a CSV file. Numbers come back as they were.
+pub fn write_table(path: &Path, names: &[String], values: &Matrix) -> Result<()> {
+    let shown = show(path);
+    let file = std::fs::File::create(path).map_err(|e| Error::io(&shown, "create", e))?;
+    table(std::io::BufWriter::new(file), names, values).at_path(shown)
+}
+
+/// The text that [`write_table`] writes.
+pub fn table_text(names: &[String], values: &Matrix) -> Result<String> {
+    let mut text = Vec::new();
+    table(&mut text, names, values)?;
+    String::from_utf8(text).map_err(|_| Error::new(Code::Internal, "a table that is no text"))
+}
+
+fn table(to: impl std::io::Write, names: &[String], values: &Matrix) -> Result<()> {
+    let failed = |e: csv::Error| Error::new(Code::Io, format!("cannot write: {e}")).with_source(e);
+    let mut writer = csv::Writer::from_writer(to);
+    writer.write_record(std::iter::once("index").chain(names.iter().map(String::as_str))).map_err(failed)?;
+    for (i, row) in values.iter_rows().enumerate() {
+        let cells = row.iter().map(f64::to_string);
+        writer.write_record(std::iter::once(i.to_string()).chain(cells)).map_err(failed)?;
+    }
+    writer.flush().map_err(|e| Error::io("", "write", e))
+}
+
 fn missing(key: &str, file: &Path) -> Error {
     Error::new(Code::InvalidValue, format!("run {key:?} is in the other file only"))
         .at_path(show(file))
@@ -150,7 +181,7 @@ fn show(path: &Path) -> String {
     path.display().to_string()
 }
 
-fn check_names(names: &[String], columns: usize, kind: &str) -> Result<()> {
+pub(crate) fn check_names(names: &[String], columns: usize, kind: &str) -> Result<()> {
     if names.len() != columns || columns == 0 {
         return Err(Error::new(
             Code::InvalidArgument,
@@ -189,7 +220,7 @@ pub(crate) fn check_shares(shares: &[f64], names: &[String]) -> Result<()> {
     Ok(())
 }
 
-struct Table {
+pub(crate) struct Table {
     keys: Option<Vec<String>>,
     names: Vec<String>,
     values: Matrix,
@@ -197,15 +228,32 @@ struct Table {
 
 impl Table {
     fn read(path: &Path) -> Result<Self> {
-        Self::parse(path).at_path(show(path))
+        Self::parse(path, &|_| true).at_path(show(path))
     }
 
-    fn parse(path: &Path) -> Result<Self> {
+    /// The columns of these names in this order, whatever their case in the file.
+    pub(crate) fn read_columns(path: &Path, names: &[&str]) -> Result<Matrix> {
+        let named = |name: &str| names.iter().any(|n| n.eq_ignore_ascii_case(name));
+        let table = Self::parse(path, &named).at_path(show(path))?;
+        let find = |name: &&str| {
+            let exact = table.names.iter().position(|n| n == name);
+            exact.or_else(|| table.names.iter().position(|n| n.eq_ignore_ascii_case(name))).ok_or_else(|| {
+                let hint = format!("it takes the columns {}", names.join(", "));
+                Error::new(Code::MissingColumn, format!("no column {name:?}")).at_path(show(path)).hint(hint)
+            })
+        };
+        let order = names.iter().map(find).collect::<Result<Vec<_>>>()?;
+        let data = table.values.iter_rows().flat_map(|row| order.iter().map(|&j| row[j])).collect();
+        Matrix::new(table.values.rows(), names.len(), data)
+    }
+
+    fn parse(path: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<Self> {
         let file = std::fs::File::open(path).map_err(|e| Error::io(show(path), "open", e))?;
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(file);
         let header = reader.headers().map_err(damaged)?.clone();
         let key = header.iter().position(|name| matches!(name, "index" | "run"));
-        let columns: Vec<usize> = (0..header.len()).filter(|&j| Some(j) != key).collect();
+        let columns: Vec<usize> =
+            (0..header.len()).filter(|&j| Some(j) != key && wanted(&header[j])).collect();
         let (mut keys, mut data) = (Vec::new(), Vec::new());
         for (i, record) in reader.records().enumerate() {
             let record = record.map_err(damaged)?;
@@ -227,7 +275,7 @@ impl Table {
             return Err(e.at_row(i as u64));
         }
         if columns.is_empty() || data.is_empty() {
-            return Err(Error::new(Code::EmptyInput, "no values"));
+            return Err(Error::new(Code::EmptyInput, "no values in the columns that are looked for"));
         }
         Ok(Self {
             names: columns.iter().map(|&j| header[j].to_owned()).collect(),

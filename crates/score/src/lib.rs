@@ -16,6 +16,8 @@
 pub mod jobs;
 pub mod memory;
 pub mod methods;
+pub mod mix_search;
+pub mod mixing;
 pub mod sidecar;
 mod spec;
 

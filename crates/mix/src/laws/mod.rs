@@ -7,6 +7,7 @@ mod law;
 mod lbfgs;
 mod objective;
 mod ratio;
+mod table;
 
 pub use cmr::{
     CmrCurve, CmrLaw, CmrOptions, CriticalRatio, CurveFit, Infeasible, critical_mixture_ratio, fit_cmr_law,
@@ -17,3 +18,4 @@ pub use law::{Law, Prediction};
 pub use ratio::{
     Allocation, RatioGoal, RatioSolution, allocate_compute, ratio_from_measurements, solve_mixture_ratio,
 };
+pub use table::{read_cmr_curves, read_law_points};

@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use gristmill_core::{Control, Error, Result};
 use rayon::prelude::*;
 
@@ -27,13 +29,17 @@ pub struct OptimizeOptions {
     pub strength: f64,
     /// The most that each domain may have, such as its tokens times the epochs allowed over the budget.
     pub max_weights: Option<Vec<f64>>,
+    /// Whether a draw above `max_weights` is cut to them, and what is cut off goes to the other domains in proportion,
+    /// instead of the draw being dropped: optima lie at the bounds, and with tight ones hardly a draw obeys. Default
+    /// false.
+    pub clip: bool,
     /// Default 0.
     pub seed: u64,
 }
 
 impl Default for OptimizeOptions {
     fn default() -> Self {
-        Self { draws: 100_000, best: 128, strength: 1.0, max_weights: None, seed: 0 }
+        Self { draws: 100_000, best: 128, strength: 1.0, max_weights: None, clip: false, seed: 0 }
     }
 }
 
@@ -124,17 +130,20 @@ pub fn optimize_mixture(
         )
         .hint("loosen the bounds, raise draws or strength, or move the prior inside the bounds"));
     }
-    let objective = |bag: Option<usize>, rows: &Matrix| -> Result<Vec<f64>> {
-        let mut sum = vec![0.0; rows.rows()];
-        for o in objectives {
-            let predicted = o.model.predict_raw(bag, rows)?;
+    // Features once for all bags.
+    let features = |rows| objectives.iter().map(|o| o.model.features(rows)).collect::<Result<Vec<_>>>();
+    let objective = |bag: Option<usize>, features: &[Cow<'_, Matrix>]| -> Result<Vec<f64>> {
+        let mut sum = vec![0.0; features[0].rows()];
+        for (o, x) in objectives.iter().zip(features) {
+            let predicted = o.model.predict_raw(bag, x)?;
             sum.iter_mut().zip(predicted).for_each(|(s, p)| *s += o.weight * p);
         }
         Ok(sum)
     };
+    let of_draws = features(&mixtures)?;
     let search = |bag: Option<usize>| -> Result<Vec<usize>> {
         control.check()?;
-        Ok(lowest(&objective(bag, &mixtures)?, options.best))
+        Ok(lowest(&objective(bag, &of_draws)?, options.best))
     };
 
     let best = search(None)?;
@@ -144,6 +153,7 @@ pub fn optimize_mixture(
         (0..bags).map(|b| Ok(mean_row(&mixtures, &search(Some(b))?))).collect::<Result<Vec<Vec<f64>>>>()?;
 
     let ends = Matrix::new(2, prior.len(), [&optimum[..], prior].concat())?;
+    let ends = features(&ends)?;
     let here = objective(None, &ends)?;
     let by_bag = (0..bags).map(|b| objective(Some(b), &ends)).collect::<Result<Vec<_>>>()?;
     let estimate =
@@ -229,8 +239,11 @@ fn draw(prior: &[f64], options: &OptimizeOptions) -> Matrix {
             let mut w = vec![0.0; k];
             for _ in block * BLOCK..options.draws.min((block + 1) * BLOCK) {
                 dirichlet.sample(&mut rng, &mut w);
+                if let Some(bounds) = options.max_weights.as_ref().filter(|_| options.clip) {
+                    clip(&mut w, bounds);
+                }
                 let bounds = options.max_weights.iter().flatten();
-                if w.iter().zip(bounds).all(|(w, bound)| w <= bound) {
+                if w.iter().zip(bounds).all(|(w, bound)| *w <= bound + 1e-12) {
                     kept.extend_from_slice(&w);
                 }
             }
@@ -241,6 +254,26 @@ fn draw(prior: &[f64], options: &OptimizeOptions) -> Matrix {
     let mut mixtures = Matrix::zeros(data.len() / k, k);
     mixtures.as_mut_slice().copy_from_slice(&data);
     mixtures
+}
+
+/// Cuts weights to their bounds, whose sum is at least one; what is cut off goes to the others in proportion, or to
+/// where there is room when they have nothing.
+fn clip(w: &mut [f64], bounds: &[f64]) {
+    for _ in 0..w.len() {
+        let mut excess = 0.0;
+        for (w, bound) in w.iter_mut().zip(bounds) {
+            excess += (*w - bound).max(0.0);
+            *w = w.min(*bound);
+        }
+        if excess <= 1e-15 {
+            return;
+        }
+        let free: f64 = w.iter().zip(bounds).filter(|(w, bound)| w < bound).map(|(w, _)| *w).sum();
+        let room: f64 = w.iter().zip(bounds).map(|(w, bound)| bound - w).sum();
+        for (w, bound) in w.iter_mut().zip(bounds).filter(|(w, bound)| **w < **bound) {
+            *w += if free > 1e-9 { excess * *w / free } else { excess * (bound - *w) / room };
+        }
+    }
 }
 
 /// The places of the `n` lowest values, lowest first; ties go to the earlier place.
@@ -269,6 +302,19 @@ mod tests {
     use super::*;
     use crate::{FitOptions, Regressor, Runs};
     use gristmill_core::Code;
+
+    #[test]
+    fn clipping_keeps_the_sum_the_bounds_and_the_proportions() {
+        let mut w = [0.7, 0.2, 0.1];
+        clip(&mut w, &[0.4, 1.0, 1.0]);
+        assert!(w.iter().zip([0.4, 0.4, 0.2]).all(|(a, b)| (a - b).abs() < 1e-12), "{w:?}");
+        let mut w = [0.7, 0.2, 0.1];
+        clip(&mut w, &[0.4, 0.25, 1.0]);
+        assert!(w.iter().zip([0.4, 0.25, 0.35]).all(|(a, b)| (a - b).abs() < 1e-12), "{w:?}");
+        let mut w = [1.0, 0.0, 0.0];
+        clip(&mut w, &[0.5, 0.3, 0.2]);
+        assert!(w.iter().zip([0.5, 0.3, 0.2]).all(|(a, b)| (a - b).abs() < 1e-9), "{w:?}");
+    }
 
     fn model(target: usize) -> MixtureModel {
         // Target 0 is lowest on c and target 1 on a.

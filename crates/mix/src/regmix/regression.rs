@@ -1,15 +1,18 @@
+use std::borrow::Cow;
 use std::path::Path;
 
 use gristmill_core::{Code, Control, Error, Result};
 use rand::RngExt;
 use rayon::prelude::*;
 
-use crate::gbdt::{Gbdt, GbdtOptions};
-use crate::matrix::solve_spd;
+use super::experts::Experts;
+use super::predictor::{Predictor, features};
+use crate::gbdt::GbdtOptions;
 use crate::stats::{Agreement, mean_sd, quantile};
 use crate::{Matrix, Runs, rng, runs, saved};
 
-/// Which function of the mixture predicts a loss.
+/// Which function of the mixture predicts a loss. Where there are [`Experts`], their estimate is one more feature
+/// beside the weights.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Regressor {
@@ -21,8 +24,21 @@ pub enum Regressor {
         #[serde(default)]
         l2: f64,
     },
-    /// Gradient-boosted trees; the one to use.
+    /// `L = Σ_i (w_i β_i + √w_i γ_i)`: as the linear kind, with room for the first tokens of a domain to lower the
+    /// loss most. Smooth, so that its optimum lies between the runs, and good on few runs; `l2 Σ γ_i²` is added too.
+    Concave {
+        /// Default 1e-4.
+        #[serde(default = "little")]
+        l2: f64,
+    },
+    /// Gradient-boosted trees; the one to use on hundreds of runs without experts.
     Gbdt(GbdtOptions),
+    /// The estimate of the experts as it is: nothing is fitted, the runs only say how far it is off.
+    Experts,
+}
+
+fn little() -> f64 {
+    1e-4
 }
 
 impl Default for Regressor {
@@ -123,19 +139,14 @@ struct Saved {
     target: String,
     domains: Vec<String>,
     ranges: Vec<[f64; 2]>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    experts: Option<Experts>,
     predictor: Predictor,
     bags: Vec<Predictor>,
     report: FitReport,
 }
 
 const FORMAT: &str = "gristmill-mixture-model/1";
-
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Predictor {
-    Linear(Vec<f64>),
-    Gbdt(Gbdt),
-}
 
 impl MixtureModel {
     /// Fits the loss of `target` (a name, or a part of one that no other has) to the mixtures of `runs`.
@@ -144,13 +155,29 @@ impl MixtureModel {
     /// Fewer runs than domains; a domain whose weight is the same in all runs, or, for the linear kind without
     /// `l2`, a combination of others'; options out of range.
     pub fn fit(runs: &Runs, target: &str, options: &FitOptions, control: &Control) -> Result<Self> {
+        Self::fit_with(runs, target, None, options, control)
+    }
+
+    /// As [`fit`](Self::fit), with the estimate of `experts` as a further feature: on few runs it says what the
+    /// weights alone would take many more to say.
+    ///
+    /// # Errors
+    /// Those of [`fit`](Self::fit); experts of other domains than the runs, or none for [`Regressor::Experts`].
+    pub fn fit_with(
+        runs: &Runs,
+        target: &str,
+        experts: Option<&Experts>,
+        options: &FitOptions,
+        control: &Control,
+    ) -> Result<Self> {
         let target = runs.target(target)?;
         let y = runs.losses().column(target);
-        check(runs, options)?;
+        check(runs, experts, options)?;
         let n = runs.len();
+        let x = &*features(experts, runs.weights())?;
         let fit = |rows: &[usize]| {
             let values: Vec<f64> = rows.iter().map(|&i| y[i]).collect();
-            Predictor::fit(&runs.weights().select(rows), &values, runs.domains(), &options.regressor, control)
+            Predictor::fit(&x.select(rows), &values, runs.domains(), &options.regressor, control)
         };
 
         let fold_of = folds(n, options);
@@ -160,9 +187,10 @@ impl MixtureModel {
             (0..n).map(|_| rng.random_range(0..n)).collect::<Vec<_>>()
         };
         // One list for all fits, so that the threads have work until the end.
+        let bags = if options.regressor == Regressor::Experts { 0 } else { options.bags };
         let jobs: Vec<Vec<usize>> = std::iter::once((0..n).collect())
             .chain((0..options.folds).map(outside))
-            .chain((0..options.bags).map(bag))
+            .chain((0..bags).map(bag))
             .collect();
         let mut fitted = jobs.par_iter().map(|rows| fit(rows)).collect::<Result<Vec<_>>>()?.into_iter();
         let predictor = fitted.next().ok_or_else(|| Error::new(Code::Internal, "nothing was fitted"))?;
@@ -171,13 +199,13 @@ impl MixtureModel {
         let mut predicted = vec![0.0; if by_fold.is_empty() { 0 } else { n }];
         for (fold, predictor) in by_fold.iter().enumerate() {
             let rows: Vec<usize> = (0..n).filter(|&i| fold_of[i] == fold).collect();
-            for (&i, p) in rows.iter().zip(predictor.predict(&runs.weights().select(&rows))?) {
+            for (&i, p) in rows.iter().zip(predictor.predict(&x.select(&rows))?) {
                 predicted[i] = p;
             }
         }
         let report = FitReport {
             runs: n,
-            fitted: Agreement::of(&predictor.predict(runs.weights())?, &y),
+            fitted: Agreement::of(&predictor.predict(x)?, &y),
             held_out: (!predicted.is_empty()).then(|| Agreement::of(&predicted, &y)),
             measured: y,
             predicted,
@@ -192,6 +220,7 @@ impl MixtureModel {
                 target: runs.targets()[target].clone(),
                 domains: runs.domains().to_vec(),
                 ranges: ranges.collect(),
+                experts: experts.cloned(),
                 predictor,
                 bags: fitted.collect(),
                 report,
@@ -235,25 +264,36 @@ impl MixtureModel {
         &self.saved.report
     }
 
+    /// The experts whose estimate is a feature, where there are some.
+    pub fn experts(&self) -> Option<&Experts> {
+        self.saved.experts.as_ref()
+    }
+
     /// The loss predicted for each mixture.
     pub fn predict(&self, mixtures: &Matrix) -> Result<Vec<f64>> {
         self.check_mixtures(mixtures)?;
-        self.predict_raw(None, mixtures)
+        self.predict_raw(None, &*self.features(mixtures)?)
     }
 
     /// The loss predicted for each mixture, with its spread over the bags.
     pub fn estimate(&self, mixtures: &Matrix) -> Result<Vec<Estimate>> {
-        let values = self.predict(mixtures)?;
-        let bags =
-            (0..self.bags()).map(|b| self.predict_raw(Some(b), mixtures)).collect::<Result<Vec<_>>>()?;
+        self.check_mixtures(mixtures)?;
+        let x = &*self.features(mixtures)?;
+        let values = self.predict_raw(None, x)?;
+        let bags = (0..self.bags()).map(|b| self.predict_raw(Some(b), x)).collect::<Result<Vec<_>>>()?;
         let estimate =
             |(i, &value): (usize, &f64)| Estimate::new(value, bags.iter().map(|bag| bag[i]).collect());
         Ok(values.iter().enumerate().map(estimate).collect())
     }
 
-    /// By the model of all runs, or by one bag, without checking that rows are mixtures.
-    pub(crate) fn predict_raw(&self, bag: Option<usize>, mixtures: &Matrix) -> Result<Vec<f64>> {
-        bag.map_or(&self.saved.predictor, |b| &self.saved.bags[b]).predict(mixtures)
+    /// What predictors take: the weights, and the estimate of the experts where there are some.
+    pub(crate) fn features<'a>(&self, mixtures: &'a Matrix) -> Result<Cow<'a, Matrix>> {
+        features(self.experts(), mixtures)
+    }
+
+    /// By the model of all runs, or by one bag, from [`features`](Self::features) of what need be no mixtures.
+    pub(crate) fn predict_raw(&self, bag: Option<usize>, features: &Matrix) -> Result<Vec<f64>> {
+        bag.map_or(&self.saved.predictor, |b| &self.saved.bags[b]).predict(features)
     }
 
     fn check_mixtures(&self, mixtures: &Matrix) -> Result<()> {
@@ -270,60 +310,27 @@ impl MixtureModel {
     }
 }
 
-impl Predictor {
-    fn fit(
-        x: &Matrix,
-        y: &[f64],
-        domains: &[String],
-        regressor: &Regressor,
-        control: &Control,
-    ) -> Result<Self> {
-        match regressor {
-            Regressor::Gbdt(options) => Ok(Self::Gbdt(Gbdt::fit(x, y, options, control)?)),
-            Regressor::Linear { l2 } => Ok(Self::Linear(linear(x, y, *l2, domains)?)),
-        }
-    }
-
-    fn predict(&self, x: &Matrix) -> Result<Vec<f64>> {
-        match self {
-            Self::Gbdt(model) => model.predict(x),
-            Self::Linear(beta) => {
-                Ok(x.iter_rows().map(|row| row.iter().zip(beta).map(|(w, b)| w * b).sum()).collect())
-            }
-        }
-    }
-
-    fn features(&self) -> usize {
-        match self {
-            Self::Gbdt(model) => model.features(),
-            Self::Linear(beta) => beta.len(),
-        }
-    }
-}
-
-/// Least squares on the normal equations, around the mean so that `l2` pulls towards it.
-fn linear(x: &Matrix, y: &[f64], l2: f64, domains: &[String]) -> Result<Vec<f64>> {
-    let k = x.columns();
-    let mean = y.iter().sum::<f64>() / y.len() as f64;
-    let mut gram = Matrix::zeros(k, k);
-    let mut right = vec![0.0; k];
-    for (row, y) in x.iter_rows().zip(y) {
-        for (i, wi) in row.iter().enumerate() {
-            right[i] += wi * (y - mean);
-            row.iter().zip(gram.row_mut(i)).for_each(|(wj, g)| *g += wi * wj);
-        }
-    }
-    (0..k).for_each(|i| gram.row_mut(i)[i] += l2);
-    let beta = solve_spd(gram, &right, 1e-10).map_err(|j| {
-        Error::new(Code::InvalidValue, "the weights of this domain follow from those of the others")
-            .at_column(&domains[j])
-            .hint("add runs that vary it on its own, or set l2")
-    })?;
-    Ok(beta.into_iter().map(|b| b + mean).collect())
-}
-
-fn check(runs: &Runs, options: &FitOptions) -> Result<()> {
+fn check(runs: &Runs, experts: Option<&Experts>, options: &FitOptions) -> Result<()> {
     let (n, k) = (runs.len(), runs.domains().len());
+    match experts {
+        Some(experts) if experts.domains() != runs.domains() => {
+            return Err(Error::invalid_argument(
+                "experts",
+                "are not of the domains of the runs, in their order",
+            ));
+        }
+        None if options.regressor == Regressor::Experts => {
+            return Err(Error::invalid_argument("regressor", "there are no experts to ask"));
+        }
+        _ => {}
+    }
+    let folds = match options.folds == 1 || options.folds > n {
+        true => Err(Error::invalid_argument("folds", format!("{} folds of {n} runs", options.folds))),
+        false => Ok(()),
+    };
+    if options.regressor == Regressor::Experts {
+        return folds;
+    }
     if n < k {
         return Err(Error::new(Code::EmptyInput, format!("{n} runs cannot tell {k} domains apart"))
             .hint("at least as many runs as domains, better eight times as many"));
@@ -336,11 +343,9 @@ fn check(runs: &Runs, options: &FitOptions) -> Result<()> {
                 .hint("nothing can be learnt about this domain: vary it, or leave its column out"));
         }
     }
-    if options.folds == 1 || options.folds > n {
-        return Err(Error::invalid_argument("folds", format!("{} folds of {n} runs", options.folds)));
-    }
+    folds?;
     match options.regressor {
-        Regressor::Linear { l2 } if !(l2 >= 0.0 && l2.is_finite()) => {
+        Regressor::Linear { l2 } | Regressor::Concave { l2 } if !(l2 >= 0.0 && l2.is_finite()) => {
             Err(Error::invalid_argument("l2", "must not be negative"))
         }
         _ => Ok(()),
@@ -372,7 +377,14 @@ impl TryFrom<Saved> for MixtureModel {
             return bad(format!("a file of format {:?}, expected {FORMAT:?}", saved.format));
         }
         let k = saved.domains.len();
-        let wide = |p: &Predictor| p.features() == k;
+        let width = k + usize::from(saved.experts.is_some());
+        let wide = |p: &Predictor| match (p, p.features()) {
+            (Predictor::Experts, _) => saved.experts.is_some(),
+            (_, features) => features == Some(width),
+        };
+        if saved.experts.as_ref().is_some_and(|experts| experts.domains() != saved.domains) {
+            return bad("the experts of the model are of other domains".into());
+        }
         if k == 0 || saved.ranges.len() != k || !wide(&saved.predictor) || !saved.bags.iter().all(wide) {
             return bad(format!("the parts of the model do not all have its {k} domains"));
         }
@@ -381,119 +393,4 @@ impl TryFrom<Saved> for MixtureModel {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names(prefix: &str, n: usize) -> Vec<String> {
-        (0..n).map(|i| format!("{prefix}{i}")).collect()
-    }
-
-    /// Runs whose loss is `Σ w_i β_i` plus noise of this size.
-    fn planted(n: usize, beta: &[f64], noise: f64) -> Runs {
-        let mut rng = rng::stream(3, "test", 0);
-        let dirichlet = rng::Dirichlet::new(beta.iter().map(|_| 0.7));
-        let (mut weights, mut losses) = (Matrix::zeros(n, beta.len()), Matrix::zeros(n, 1));
-        for i in 0..n {
-            dirichlet.sample(&mut rng, weights.row_mut(i));
-            let clean: f64 = weights.row(i).iter().zip(beta).map(|(w, b)| w * b).sum();
-            losses.row_mut(i)[0] = clean + noise * rng.random_range(-1.0..1.0);
-        }
-        Runs::new(names("d", beta.len()), weights, names("t", 1), losses).unwrap()
-    }
-
-    fn linear_options() -> FitOptions {
-        FitOptions { regressor: Regressor::Linear { l2: 0.0 }, ..Default::default() }
-    }
-
-    fn fit(runs: &Runs, options: &FitOptions) -> Result<MixtureModel> {
-        MixtureModel::fit(runs, "t0", options, &Control::default())
-    }
-
-    #[test]
-    fn linear_recovers_planted_losses_and_its_bags_cover_them() {
-        let beta = [3.0, 2.0, 4.5, 1.0];
-        let model = fit(&planted(200, &beta, 0.2), &linear_options()).unwrap();
-        let corners = Matrix::from_rows(&[
-            [1.0, 0.0, 0.0, 0.0],
-            [0.0, 1.0, 0.0, 0.0],
-            [0.0, 0.0, 1.0, 0.0],
-            [0.0, 0.0, 0.0, 1.0],
-        ]);
-        for (e, b) in model.estimate(&corners).unwrap().iter().zip(beta) {
-            assert!((e.value - b).abs() < 0.06, "{e:?} {b}");
-            assert!(e.sd > 0.005 && e.sd < 0.06 && e.low < e.value && e.value < e.high, "{e:?}");
-        }
-        let held = model.report().held_out.unwrap();
-        assert!(held.r2 > 0.95 && held.rmse < 0.14 && held.rmse > 0.10, "noise of rmse 0.115: {held:?}");
-    }
-
-    #[test]
-    fn l2_pulls_towards_the_mean() {
-        let runs = planted(60, &[3.0, 1.0], 0.0);
-        let strong = FitOptions { regressor: Regressor::Linear { l2: 1e9 }, bags: 0, folds: 0, seed: 0 };
-        let mean = runs.losses().column(0).iter().sum::<f64>() / 60.0;
-        let p = fit(&runs, &strong).unwrap().predict(&Matrix::from_rows(&[[1.0, 0.0]])).unwrap()[0];
-        assert!((p - mean).abs() < 1e-4);
-    }
-
-    #[test]
-    fn refuses_runs_that_cannot_teach() {
-        let e = fit(&planted(3, &[1.0; 4], 0.0), &linear_options()).unwrap_err();
-        assert_eq!(e.code(), Code::EmptyInput);
-        let fixed = Runs::new(
-            names("d", 3),
-            Matrix::from_rows(&[[0.2, 0.3, 0.5], [0.2, 0.5, 0.3], [0.2, 0.4, 0.4], [0.2, 0.1, 0.7]]),
-            names("t", 1),
-            Matrix::from_rows(&[[1.0], [2.0], [3.0], [4.0]]),
-        )
-        .unwrap();
-        let e = fit(&fixed, &FitOptions::default()).unwrap_err();
-        assert_eq!((e.code(), e.location().column.as_deref()), (Code::InvalidValue, Some("d0")));
-        let tied = Runs::new(
-            names("d", 3),
-            Matrix::from_rows(&[[0.2, 0.2, 0.6], [0.25, 0.25, 0.5], [0.1, 0.1, 0.8], [0.3, 0.3, 0.4]]),
-            names("t", 1),
-            Matrix::from_rows(&[[1.0], [2.0], [3.0], [4.0]]),
-        )
-        .unwrap();
-        let e = fit(&tied, &FitOptions { bags: 0, folds: 0, ..linear_options() }).unwrap_err();
-        assert_eq!((e.code(), e.location().column.as_deref()), (Code::InvalidValue, Some("d1")));
-        let good = planted(20, &[1.0, 2.0], 0.1);
-        for folds in [1, 21] {
-            let e = fit(&good, &FitOptions { folds, ..linear_options() }).unwrap_err();
-            assert_eq!(e.location().column.as_deref(), Some("folds"));
-        }
-        let model = fit(&good, &linear_options()).unwrap();
-        let e = model.predict(&Matrix::from_rows(&[[0.5, 0.5], [0.5, 0.6]])).unwrap_err();
-        assert_eq!((e.code(), e.location().row), (Code::InvalidValue, Some(1)));
-    }
-
-    #[test]
-    fn comes_back_from_its_file() {
-        let runs = planted(80, &[1.0, 2.0, 3.0], 0.1);
-        let options = FitOptions {
-            regressor: Regressor::Gbdt(GbdtOptions { trees: 20, ..Default::default() }),
-            bags: 2,
-            ..Default::default()
-        };
-        let model = fit(&runs, &options).unwrap();
-        let path = std::env::temp_dir().join(format!("gristmill-mix-model-{}.json", std::process::id()));
-        model.save(&path).unwrap();
-        assert!(MixtureModel::load(&path).unwrap() == model, "not the same bits");
-
-        let text = std::fs::read_to_string(&path).unwrap();
-        let reload = |text: &str| {
-            std::fs::write(&path, text).unwrap();
-            MixtureModel::load(&path).unwrap_err()
-        };
-        let wider = text.replace("\"d2\"],\"ranges\"", "\"d2\",\"d3\"],\"ranges\"");
-        assert_ne!(wider, text);
-        assert!(reload(&wider).message().contains("domains"));
-        let e = reload(&text.replace(FORMAT, "x/9"));
-        assert_eq!(e.code(), Code::InvalidModel);
-        assert!(e.location().path.is_some() && e.message().contains("x/9"));
-        assert_eq!(reload(&text[..text.len() / 2]).code(), Code::InvalidModel);
-        std::fs::remove_file(&path).unwrap();
-        assert_eq!(MixtureModel::load(&path).unwrap_err().code(), Code::NotFound);
-    }
-}
+mod tests;

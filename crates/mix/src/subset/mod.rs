@@ -1,5 +1,6 @@
 //! Choosing a subset that represents the whole.
 
+mod choose;
 mod cluster;
 mod functions;
 mod greedy;
@@ -8,6 +9,9 @@ mod partition;
 mod points;
 mod similarity;
 
+pub use choose::{
+    KernelName, MaskComparison, OptimizerName, Subset, SubsetMethod, SubsetOptions, choose_subset,
+};
 pub use cluster::{FarthestPoints, Init, KMeans, KMeansOptions, farthest_points, kmeans};
 pub use functions::{Concave, FacilityLocation, FeatureBased, GraphCut, LogDeterminant, SubmodularFunction};
 pub use greedy::{Optimizer, Selection, maximize};

@@ -1,6 +1,7 @@
 //! Checks against published data and numbers.
 
 mod laws;
+mod lego;
 mod regmix;
 mod subset;
 

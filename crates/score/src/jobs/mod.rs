@@ -5,19 +5,19 @@ mod dsir;
 mod extremes;
 pub mod fit;
 mod fitting;
-mod identity;
-mod input;
+pub(crate) mod identity;
+pub(crate) mod input;
 mod models;
 mod options;
-mod pipeline;
-mod sample;
+pub(crate) mod pipeline;
+pub(crate) mod sample;
 pub mod score;
 mod scorefiles;
-mod scorer;
+pub(crate) mod scorer;
 mod scoring;
 pub mod select;
-mod summary;
-mod words;
+pub(crate) mod summary;
+pub(crate) mod words;
 mod writing;
 
 pub use options::{

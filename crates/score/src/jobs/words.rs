@@ -24,10 +24,19 @@ pub(crate) struct LocalWords {
 impl LocalWords {
     /// Splits the documents of a batch that have text.
     pub(crate) fn of_batch(batch: &DocBatch, normalizer: &Normalizer, scratch: &mut Scratch) -> Result<Self> {
+        Self::of_texts((0..batch.len()).filter_map(|i| batch.text(i)), normalizer, scratch)
+    }
+
+    /// Splits texts.
+    pub(crate) fn of_texts<'a>(
+        texts: impl Iterator<Item = &'a str>,
+        normalizer: &Normalizer,
+        scratch: &mut Scratch,
+    ) -> Result<Self> {
         let mut words =
             Self { vocab: Vocab::new(), ids: Vec::new(), ends: Vec::new(), documents: Vec::new() };
         let mut last_seen: Vec<u32> = Vec::new();
-        for (document, text) in (1u32..).zip((0..batch.len()).filter_map(|i| batch.text(i))) {
+        for (document, text) in (1u32..).zip(texts) {
             let Self { vocab, ids, documents, .. } = &mut words;
             normalizer.for_each_token(text, scratch, |word| {
                 let id = vocab.intern(word);

@@ -5,6 +5,8 @@ mod bad_input;
 mod child;
 mod common;
 mod fit;
+mod mix;
 mod resume;
 mod score;
 mod select;
+mod subset;
