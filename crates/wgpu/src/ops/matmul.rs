@@ -223,3 +223,46 @@ impl Product<'_> {
         elements::dispatch(run.ctx, kernel, Some(&x), &to, dtype(out.dtype()), out.dtype().size(), len)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_are_cut_to_fit() {
+        let device = gristmill_cpu::open_reference().unwrap();
+        let empty = device.empty(DType::F32, [0, 0]).unwrap();
+        let sizes = [1, 7, 130, 5000, 3 << 20];
+        let fits = 100_000;
+        for (trans_a, trans_b) in [(false, false), (false, true), (true, false), (true, true)] {
+            let (a, b, out) = (empty.clone(), empty.clone(), empty.clone());
+            let op = Matmul { a, b, out, trans_a, trans_b, alpha: 1.0, beta: 0.0 };
+            for (m, n, k) in sizes
+                .iter()
+                .flat_map(|m| sizes.iter().map(move |n| (*m, *n)))
+                .flat_map(|(m, n)| sizes.map(|k| (m, n, k)))
+            {
+                let s = MatmulSizes { batch: 1, m, n, k, batched_b: false };
+                let p = cut(&op, s, fits, fits);
+                let part = |rows, columns| Part { row0: 0, rows, column0: 0, columns };
+                let a = part(p.m, p.k).transposed(trans_a).span(if trans_a { m } else { k }).1;
+                let b = part(p.k, p.n).transposed(trans_b).span(if trans_b { k } else { n }).1;
+                let out = part(p.m, p.n).span(n).1;
+                assert!(a <= fits && b <= fits && out <= fits && p.m * p.n * p.k > 0, "{s:?} {p:?}");
+                assert!(p.m.div_ceil(TILE_ROWS) <= GROUPS && p.n.div_ceil(TILE_COLUMNS) <= GROUPS, "{p:?}");
+            }
+        }
+        let whole = MatmulSizes { batch: 1, m: 100, n: 100, k: 100, batched_b: false };
+        let op = Matmul {
+            a: empty.clone(),
+            b: empty.clone(),
+            out: empty,
+            trans_a: false,
+            trans_b: false,
+            alpha: 1.0,
+            beta: 0.0,
+        };
+        assert_eq!(cut(&op, whole, fits, fits), Pieces { m: 100, n: 100, k: 100 });
+        device.close();
+    }
+}

@@ -29,5 +29,4 @@ fn the_table_holds_without_subgroups() {
 #[test]
 fn the_table_holds_in_small_pieces() {
     table(true, Some(64 << 10));
-    table(false, Some(64 << 10));
 }

@@ -3,6 +3,7 @@
 use std::sync::mpsc::channel;
 
 use gristmill_core::device::DeviceKind;
+use gristmill_core::ops::{Axpby, Cast, Copy, Scale};
 use gristmill_core::{Code, DType, Device};
 
 use super::{Opened, adapter};
@@ -128,5 +129,54 @@ fn faults_find_their_operations() {
             Ok(losses) => assert!(!bad && losses.iter().all(|l| (l - 2f32.ln()).abs() < 1e-6)),
             Err(e) => assert!(bad && e.location().row == Some(1), "{e}"),
         }
+    }
+}
+
+/// Inputs and outputs that are parts of one buffer, down to one word.
+#[test]
+fn operands_may_share_a_buffer() {
+    let Some(device) = super::open(true, None) else { return };
+    let all: Vec<half::f16> = (0..64).map(|i| half::f16::from_f32(i as f32)).collect();
+    let whole = device.tensor(all.clone(), [64]).unwrap();
+    let part = |first| whole.narrow(first, 7).unwrap();
+    device.run(Scale { x: part(0), out: part(7), alpha: 2.0 }).unwrap();
+    device.run(Copy { x: part(7), out: part(21) }).unwrap();
+    device.run(Axpby { x: part(21), y: part(14), alpha: 1.0, beta: -1.0 }).unwrap();
+    let mut want: Vec<f32> = all.iter().map(|x| x.to_f32()).collect();
+    for i in 0..7 {
+        want[7 + i] = 2.0 * want[i];
+        want[21 + i] = want[7 + i];
+        want[14 + i] = want[21 + i] - want[14 + i];
+    }
+    let got: Vec<f32> = whole.to_vec::<half::f16>().unwrap().iter().map(|x| x.to_f32()).collect();
+    assert_eq!(got, want);
+
+    let words = device.tensor((0..9u32).collect::<Vec<_>>(), [9]).unwrap();
+    let (low, high) = (words.narrow(0, 4).unwrap(), words.narrow(5, 4).unwrap());
+    device.run(Cast { x: low, out: high }).unwrap();
+    assert_eq!(words.to_vec::<u32>().unwrap(), [0, 1, 2, 3, 4, 0, 1, 2, 3]);
+    let matrix = device.tensor(vec![1f32, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], [4, 2]).unwrap();
+    let (a, b) = (matrix.narrow(0, 2).unwrap(), matrix.narrow(2, 2).unwrap());
+    let product = a.matmul(&b, Default::default()).unwrap();
+    assert_eq!(product.to_vec::<f32>().unwrap(), [19.0, 22.0, 43.0, 50.0]);
+}
+
+/// Memory that was given up is free again, without anybody's waiting for it: wgpu frees only where it is polled.
+#[test]
+fn memory_is_freed_on_the_way() {
+    let Some(index) = adapter() else { return };
+    let (send, receive) = channel();
+    let witness: Witness = Box::new(move |device| drop(send.send(device.clone())));
+    let device =
+        Opened(backend::open(index, Setup { witness: Some(witness), ..Default::default() }).unwrap());
+    let inner = receive.recv().unwrap();
+    // Of sizes that the core's pool cannot use for one another, and of which it keeps 1 GiB.
+    for i in 0..40 {
+        let x = device.empty(DType::U8, [(64 + 8 * i) << 20]).unwrap();
+        x.narrow(0, 1).unwrap().copy().unwrap();
+    }
+    device.synchronize().unwrap();
+    if let Some(report) = inner.generate_allocator_report() {
+        assert!(report.total_allocated_bytes < 3 << 30, "{} bytes", report.total_allocated_bytes);
     }
 }

@@ -47,3 +47,13 @@ fn entries_beyond_a_binding_are_found() {
     let found = top.values.to_vec::<f32>().unwrap();
     assert!(found.iter().zip(&want).all(|(v, &i)| v.to_bits() == values[i as usize].to_bits()));
 }
+
+/// More workgroups than one dimension of a dispatch has.
+#[test]
+fn millions_of_short_rows_are_reached() {
+    let Some(device) = super::open(false, None) else { return };
+    let rows = 3_000_001;
+    let x = device.tensor((0..rows).map(|i| i as f32).collect(), [rows, 1]).unwrap();
+    let max = x.row_reduce(Reduction::Max).unwrap().to_vec::<f32>().unwrap();
+    assert!(max.iter().enumerate().all(|(i, &m)| m == i as f32));
+}
