@@ -1,0 +1,32 @@
+//! The PTX of every operation, as `kernels/build.py` compiled it.
+
+macro_rules! kernels {
+    ($($op:literal,)*) => {
+        /// Operation and PTX; the first lines of the PTX say what it was made from.
+        pub const KERNELS: &[(&str, &str)] =
+            &[$(($op, include_str!(concat!("../kernels/ptx/", $op, ".sm80.ptx"))),)*];
+    };
+}
+
+kernels!(
+    "axpby",
+    "cast",
+    "copy",
+    "fill",
+    "linear_nll",
+    "loss_reduction",
+    "matmul",
+    "nll",
+    "philox",
+    "row_norm_scale",
+    "row_reduce",
+    "scale",
+    "segment_reduce",
+    "softmax_stats",
+    "topk",
+);
+
+/// The PTX of an operation.
+pub(crate) fn ptx(op: &str) -> Option<&'static str> {
+    KERNELS.iter().find(|(name, _)| *name == op).map(|(_, ptx)| *ptx)
+}
