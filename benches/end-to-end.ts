@@ -2,11 +2,12 @@
  * `gristmill select` over a gigabyte of JSON Lines, as a user runs it: throughput per core beside the speed of reading
  * alone, and the most memory that it took.
  *
- *     npx tsx benches/end-to-end.ts [--gigabytes 1] [--threads N]        (after npm run build; about 10 GB/h of text)
+ *     npx tsx benches/end-to-end.ts [--gigabytes 1] [--threads N] [--reader PATH]        (after npm run build)
  *
  * The text is the labelled pool of the tests, shuffled by sentences into new documents until there is enough of it, so
  * that words keep their frequencies while hardly a document occurs twice. Peak memory is that of the whole process,
- * Node.js included. Prints one JSON object; `npm run bench` writes it to benches/results.
+ * Node.js included. PATH is a built example `read` of the data crate, which is built otherwise. Prints one JSON object;
+ * `npm run bench` writes it to benches/results.
  */
 
 import { spawnSync } from 'node:child_process';
@@ -21,7 +22,7 @@ import { corpora, prepare } from '../ts/scripts/corpora.js';
 import { root } from '../ts/scripts/run.js';
 
 const { values } = parseArgs({
-  options: { gigabytes: { type: 'string', default: '1' }, threads: { type: 'string' } },
+  options: { gigabytes: { type: 'string', default: '1' }, threads: { type: 'string' }, reader: { type: 'string' } },
 });
 const bytes = Number(values.gigabytes) * 1e9;
 const threads = Number(values.threads ?? availableParallelism());
@@ -107,10 +108,24 @@ const size = await makePool();
 const output = join(work, 'selected');
 rmSync(output, { recursive: true, force: true });
 
-// Reading alone, by the example of the data crate: the figures of its table for every file.
-const example = ['run', '--release', '--quiet', '-p', 'gristmill-data', '--example', 'read', '--'];
+/** Builds the example that only reads, as the addon was built, so that both are the same code; its path. */
+function buildReader(): string {
+  const args = ['build', '--release', '--workspace', '--example', 'read', '--message-format', 'json'];
+  const { status, stdout } = spawnSync('cargo', args, {
+    cwd: root,
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+    maxBuffer: 1 << 28,
+  });
+  const line = stdout.split('\n').findLast((text) => text.includes('"executable":"'));
+  if (status !== 0 || line === undefined) throw new Error('the example `read` does not build');
+  return (JSON.parse(line) as { executable: string }).executable;
+}
+
+// Reading alone: the figures of the example's table for every file.
+const reader = values.reader ?? buildReader();
 const files = readdirSync(pool).map((name) => join(pool, name));
-const read = spawnSync('cargo', [...example, ...files], { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+const read = spawnSync(reader, files, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
 if (read.status !== 0) throw new Error('the example `read` failed');
 const lines = read.stdout.trimEnd().split('\n').slice(1).map((line) => line.trim().split(/\s+/).map(Number));
 const readSpeed = lines.reduce((sum, line) => sum + (line.at(-1) ?? 0), 0) / lines.length;
