@@ -83,18 +83,16 @@ interface Run {
 /** Runs the command line in a process of its own and asks that process what it took. */
 function measure(args: string[]): Run & { stdout: string } {
   const cli = join(root, 'dist/cli/main.js');
-  const script = `
+  const report = `
     process.on('exit', () => {
       const { userCPUTime, systemCPUTime, maxRSS } = process.resourceUsage();
       process.stderr.write(JSON.stringify([(userCPUTime + systemCPUTime) / 1e6, maxRSS * 1024]));
     });
-    process.argv.splice(1, 0, ${JSON.stringify(cli)});
-    await import(${JSON.stringify(cli)});
   `;
   const start = performance.now();
   const { status, stdout, stderr } = spawnSync(
     process.execPath,
-    ['--input-type=module', '-e', script, '--', ...args],
+    ['--import', `data:text/javascript,${encodeURIComponent(report)}`, cli, ...args],
     { encoding: 'utf8', maxBuffer: 1 << 26 },
   );
   const seconds = (performance.now() - start) / 1000;
