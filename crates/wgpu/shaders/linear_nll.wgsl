@@ -56,16 +56,14 @@ fn advance(state: vec4<u32>, row: u32, column: u32, x: vec4<f32>) -> vec4<u32> {
   return vec4(bitcast<u32>(m), bitcast<u32>(s), max(state.z, w), target_logit);
 }
 
-var<workgroup> shared_states: array<vec4<u32>, 256>;
-
-// Merges the states that 16 invocations have of a row, and writes the one.
+// Merges the states that 16 invocations have of a row, and writes the one; they meet where the products have been.
 fn leave(t: u32, row: u32, part: u32, state: vec4<u32>) {
   workgroupBarrier();
-  shared_states[t] = state;
+  shared_a[t] = state;
   workgroupBarrier();
   if ((t & 15u) == 0u && row < p.rows) {
     var s = state;
-    for (var i = 1u; i < 16u; i++) { s = merge(s, shared_states[t + i]); }
+    for (var i = 1u; i < 16u; i++) { s = merge(s, shared_a[t + i]); }
     states[row * p.parts + p.part0 + part] = s;
   }
 }

@@ -32,9 +32,10 @@ pub fn probe() -> Vec<Adapter> {
         .collect()
 }
 
-/// The entry to the drivers, with the validation layers (where they are installed) or not.
+/// The entry to the drivers; with the validation layers, where they are installed, and their messages in the log, or
+/// not.
 pub(crate) fn instance(validation: bool) -> Instance {
-    let flags = if validation { InstanceFlags::VALIDATION } else { InstanceFlags::empty() };
+    let flags = if validation { InstanceFlags::debugging() } else { InstanceFlags::empty() };
     Instance::new(InstanceDescriptor {
         backends: backends(),
         flags,
@@ -51,7 +52,7 @@ pub(crate) fn adapters(instance: &Instance) -> Vec<wgpu::Adapter> {
 }
 
 /// Workgroup memory that the kernels need.
-const WORKGROUP_BYTES: u32 = 16 << 10;
+pub(crate) const WORKGROUP_BYTES: u32 = 16 << 10;
 /// Invocations of a workgroup, in all kernels.
 const INVOCATIONS: u32 = 256;
 /// Bytes of parameters at most.

@@ -114,11 +114,13 @@ pub(crate) fn key(shader: &str, defs: &Defs) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use wgpu::naga::AddressSpace;
     use wgpu::naga::front::wgsl;
     use wgpu::naga::valid::{Capabilities, ValidationFlags, Validator};
 
     use super::*;
     use crate::preprocess::preprocess;
+    use crate::probe::{IMMEDIATE_BYTES, WORKGROUP_BYTES};
 
     /// All variants of a line of the table.
     fn combinations(choices: &[Choice]) -> Vec<Defs<'static>> {
@@ -139,12 +141,19 @@ mod tests {
                 let mut capabilities = Capabilities::IMMEDIATES;
                 capabilities.set(Capabilities::SUBGROUP, subgroups);
                 let source = preprocess(shader, &defs).unwrap();
-                assert!(4 * source.params.len() <= crate::probe::IMMEDIATE_BYTES as usize, "{shader}");
+                assert!(4 * source.params.len() <= IMMEDIATE_BYTES as usize, "{shader}");
                 let module = wgsl::parse_str(&source.wgsl)
                     .unwrap_or_else(|e| panic!("{shader} {defs:?}: {}", e.emit_to_string(&source.wgsl)));
                 Validator::new(ValidationFlags::all(), capabilities)
                     .validate(&module)
                     .unwrap_or_else(|e| panic!("{shader} {defs:?}: {}", e.emit_to_string(&source.wgsl)));
+                let shared: u32 = module
+                    .global_variables
+                    .iter()
+                    .filter(|(_, variable)| variable.space == AddressSpace::WorkGroup)
+                    .map(|(_, variable)| module.types[variable.ty].inner.size(module.to_ctx()))
+                    .sum();
+                assert!(shared <= WORKGROUP_BYTES, "{shader} {defs:?} shares {shared} bytes");
                 count += 1;
             }
         }

@@ -6,8 +6,9 @@ const tile_rows = 128u;
 const tile_columns = 64u;
 const tile_k = 16u;
 
-// Four rows (columns) for each step of k, with a gap against bank conflicts.
-var<workgroup> shared_a: array<vec4<f32>, 528>;
+// Four rows (columns) for each step of k, with a gap against bank conflicts. Those of a as bits: between products the
+// including file may keep something else there.
+var<workgroup> shared_a: array<vec4<u32>, 528>;
 var<workgroup> shared_b: array<vec4<f32>, 272>;
 
 struct Acc8 {
@@ -34,8 +35,9 @@ fn load_a(t: u32, row0: u32, k0: u32) {
     let kk = k;
 #end
     let row = row0 + 4u * q;
-    shared_a[kk * 33u + q] =
+    let quad_of_rows =
       vec4(a_at(row, k0 + kk), a_at(row + 1u, k0 + kk), a_at(row + 2u, k0 + kk), a_at(row + 3u, k0 + kk));
+    shared_a[kk * 33u + q] = bitcast<vec4<u32>>(quad_of_rows);
   }
 }
 
@@ -63,8 +65,8 @@ fn multiply(t: u32, row0: u32, column0: u32, depth: u32) -> Acc8 {
     load_b(t, column0, k0);
     workgroupBarrier();
     for (var k = 0u; k < tile_k; k++) {
-      let lo = shared_a[k * 33u + a_quad];
-      let hi = shared_a[k * 33u + a_quad + 1u];
+      let lo = bitcast<vec4<f32>>(shared_a[k * 33u + a_quad]);
+      let hi = bitcast<vec4<f32>>(shared_a[k * 33u + a_quad + 1u]);
       let b = shared_b[k * 17u + b_quad];
       r0 += lo.x * b; r1 += lo.y * b; r2 += lo.z * b; r3 += lo.w * b;
       r4 += hi.x * b; r5 += hi.y * b; r6 += hi.z * b; r7 += hi.w * b;
