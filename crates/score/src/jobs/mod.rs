@@ -1,6 +1,10 @@
 //! The jobs: from options to files, resumable at any moment.
 
 mod aside;
+mod classifier;
+mod columns;
+pub mod combine;
+mod curriculum;
 mod dsir;
 mod extremes;
 pub mod fit;
@@ -9,7 +13,9 @@ mod identity;
 mod input;
 mod models;
 mod options;
+mod pairs;
 mod pipeline;
+pub mod rate;
 mod sample;
 pub mod score;
 mod scorefiles;
@@ -21,10 +27,12 @@ mod words;
 mod writing;
 
 pub use options::{
-    ByteSize, Crossing, DiscountFallback, DuplicateIds, FitOptions, Method, OnError, Quotas, ScoreOptions,
-    SelectOptions, SourceOptions,
+    ByteSize, CombineOptions, Crossing, CurriculumOptions, DiscountFallback, DuplicateIds, FitOptions,
+    Method, OnContradiction, OnError, Quotas, RateOptions, Raters, ScoreOptions, SelectOptions,
+    SourceOptions,
 };
 pub use summary::{
-    Candidate, Discrimination, Example, FitSummary, Fitted, GroupReport, ModelUsed, Phase, Reason,
-    SUMMARY_SCHEMA, ScoreSummary, SelectSummary, ShardCounts, Tally,
+    Candidate, CombineSummary, Contradicted, CurriculumReport, Discrimination, Example, FitSummary, Fitted,
+    GroupReport, ModelUsed, Phase, Rated, RaterReport, Reason, SUMMARY_SCHEMA, ScoreSummary, SelectSummary,
+    SelfTrained, ShardCounts, Tally,
 };

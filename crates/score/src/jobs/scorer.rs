@@ -5,10 +5,13 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use gristmill_core::{Code, Counts, Error, Result};
-use gristmill_data::{DocBatch, Quarantined};
+use gristmill_data::{DocBatch, Quarantined, ReadOptions};
+use gristmill_mix::Dense;
+use gristmill_ngram::normalize::Normalizer;
 use gristmill_select::Reason;
 use serde::{Deserialize, Serialize};
 
+use super::columns::{numbers, vectors};
 use super::extremes::Extremes;
 use super::summary::Tally;
 use crate::memory::{LossModel, Scratch};
@@ -38,7 +41,24 @@ impl Report {
 /// Everything that it takes to score a document.
 pub(crate) struct Scorer {
     pub(crate) spec: ScoreSpec,
-    losses: Box<dyn LossModel>,
+    basis: Basis,
+}
+
+/// What scores are made from.
+enum Basis {
+    /// The text.
+    Text(Box<dyn LossModel>),
+    /// A number that the pool has for each document.
+    Rating(Normalizer),
+    /// An embedding that the pool has for each document, and the weights of its components.
+    Embedding(Normalizer, Vec<f64>),
+}
+
+/// The values of a batch's column that scores follow from.
+enum Values {
+    None,
+    Numbers(Vec<Option<f64>>),
+    Vectors(Vec<Option<Vec<f32>>>),
 }
 
 /// A scored batch.
@@ -64,14 +84,64 @@ impl Scorer {
     pub(crate) fn with_spec(spec: ScoreSpec, losses: Box<dyn LossModel>) -> Result<Self> {
         spec.validate()?;
         losses.supports(&spec)?;
-        Ok(Self { spec, losses })
+        Ok(Self { spec, basis: Basis::Text(losses) })
     }
 
-    /// What is known of one text.
-    fn sums(&self, text: &str, scratch: &mut Scratch) -> Result<Sums> {
+    /// A scorer by a column of ratings: `spec` is that of `rating`.
+    pub(crate) fn by_rating(spec: ScoreSpec, normalizer: Normalizer) -> Result<Self> {
+        spec.validate()?;
+        Ok(Self { spec, basis: Basis::Rating(normalizer) })
+    }
+
+    /// A scorer by a column of embeddings: `spec` is that of `bradley-terry` with such a column.
+    pub(crate) fn by_embedding(spec: ScoreSpec, normalizer: Normalizer, weights: Vec<f64>) -> Result<Self> {
+        spec.validate()?;
+        Ok(Self { spec, basis: Basis::Embedding(normalizer, weights) })
+    }
+
+    /// What must be read of the pool.
+    pub(crate) fn reads(&self) -> ReadOptions {
+        match self.basis {
+            Basis::Text(_) => ReadOptions::default(),
+            _ => ReadOptions::all(),
+        }
+    }
+
+    /// What of the batch's columns scores are made from.
+    fn values(&self, batch: &DocBatch) -> Result<Values> {
+        let name = self.spec.column.as_deref().unwrap_or_default();
+        match self.basis {
+            _ if batch.is_empty() => Ok(Values::None),
+            Basis::Text(_) => Ok(Values::None),
+            Basis::Rating(_) => numbers(batch, name).map(Values::Numbers),
+            Basis::Embedding(..) => vectors(batch, name).map(Values::Vectors),
+        }
+    }
+
+    /// What is known of the document `i` of a batch with these values.
+    fn sums(&self, text: &str, values: &Values, i: usize, scratch: &mut Scratch) -> Result<Sums> {
         let n_bytes = u32::try_from(text.len())
             .map_err(|_| Error::new(Code::Unsupported, "a document of more than 4 GiB"))?;
-        Ok(Sums { n_bytes, ..self.losses.text(&self.spec, text, scratch)? })
+        let (normalizer, score) = match (&self.basis, values) {
+            (Basis::Text(losses), _) => {
+                return Ok(Sums { n_bytes, ..losses.text(&self.spec, text, scratch)? });
+            }
+            (Basis::Rating(normalizer), Values::Numbers(numbers)) => (normalizer, numbers[i]),
+            (Basis::Embedding(normalizer, weights), Values::Vectors(vectors)) => {
+                let rating = |row: &Vec<f32>| -> Result<f64> {
+                    Dense::new(weights.len()).push(row)?;
+                    Ok(row.iter().zip(weights).map(|(x, w)| f64::from(*x) * w).sum())
+                };
+                let column = self.spec.column.as_deref().unwrap_or_default();
+                (normalizer, vectors[i].as_ref().map(rating).transpose().map_err(|e| e.at_column(column))?)
+            }
+            _ => return Err(Error::new(Code::Internal, "a batch was read without its values")),
+        };
+        let mut n_tokens = 0u32;
+        normalizer.for_each_token(text, &mut scratch.words, |_| n_tokens = n_tokens.saturating_add(1))?;
+        // A document without the value has nothing that is scored.
+        let n_scored = u32::from(score.is_some());
+        Ok(Sums { n_tokens, n_scored, n_bytes, nll: [score.unwrap_or(f64::NAN), 0.0] })
     }
 
     /// Scores a batch. `schema` is that of [`sidecar_schema`].
@@ -81,6 +151,7 @@ impl Scorer {
             Some(_) => Arc::new(without_last(schema)),
         };
         let mut rows = SidecarBuilder::new(&self.spec, plain);
+        let values = self.values(&batch)?;
         let mut report = Report::default();
         let Report { tally, extremes, .. } = &mut report;
         for (i, &row) in batch.rows.iter().enumerate() {
@@ -89,7 +160,7 @@ impl Scorer {
                 rows.push(id, row, &Sums::default());
                 continue;
             };
-            let sums = self.sums(text, scratch).map_err(|e| e.at_row(row))?;
+            let sums = self.sums(text, &values, i, scratch).map_err(|e| e.at_row(row))?;
             let score = rows.push(id, row, &sums);
             let counts = Counts::one(sums.n_tokens.into(), sums.n_bytes.into());
             tally.read += counts;

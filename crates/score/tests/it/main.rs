@@ -3,8 +3,12 @@
 
 mod bad_input;
 mod child;
+mod classifier;
+mod combine;
 mod common;
 mod fit;
+mod rate;
+mod ratings;
 mod resume;
 mod score;
 mod select;
