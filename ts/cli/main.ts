@@ -1,12 +1,14 @@
 #!/usr/bin/env node
-/** The command line: `gristmill select | score | fit | doctor`. */
+/** The command line: `gristmill select | score | fit | rate | combine | doctor`. */
 
 import { Command, CommanderError } from 'commander';
 
 import { manifest } from '../native.js';
+import { addCombine } from './combine.js';
 import { addDoctor } from './doctor.js';
 import { EXIT, succeedOnBrokenPipe } from './exit.js';
 import { addFit } from './fit.js';
+import { addRate } from './rate.js';
 import { addScore } from './score.js';
 import { addSelect } from './select.js';
 
@@ -36,6 +38,8 @@ Results go to standard output, progress and errors to standard error. Exit codes
 addSelect(program);
 addScore(program);
 addFit(program);
+addRate(program);
+addCombine(program);
 addDoctor(program);
 
 try {
