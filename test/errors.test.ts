@@ -6,10 +6,12 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 
 import {
+  combine,
   ERROR_CODES,
   fit,
   GristmillError,
   JobMismatchError,
+  rate,
   readBatches,
   score,
   select,
@@ -50,17 +52,28 @@ describe('options', () => {
     const scoreKeys: Record<keyof Parameters<typeof score>[0], 1> = {
       pool: 1, output: 1, model: 1, prior: 1, conditional: 1, target: 1, method: 1, order: 1, weight: 1, cutoffs: 1,
       percentiles: 1, normalizer: 1, worker: 1, fresh: 1, threads: 1, memory: 1, onError: 1, seed: 1, signal: 1,
+      onProgress: 1, l2: 1, rounds: 1, labels: 1, rating: 1,
+    }; // prettier-ignore
+    const rateKeys: Record<keyof Parameters<typeof rate>[0], 1> = {
+      pairs: 1, pool: 1, output: 1, embedding: 1, normalizer: 1, order: 1, l2: 1, minConfidence: 1,
+      contradictions: 1, worker: 1, fresh: 1, threads: 1, onError: 1, seed: 1, signal: 1, onProgress: 1,
+    }; // prettier-ignore
+    const combineKeys: Record<keyof Parameters<typeof combine>[0], 1> = {
+      scores: 1, runs: 1, loss: 1, weights: 1, sample: 1, output: 1, fresh: 1, threads: 1, seed: 1, signal: 1,
       onProgress: 1,
     }; // prettier-ignore
     const selectKeys: Record<keyof Parameters<typeof select>[0], 1> = {
       pool: 1, target: 1, scores: 1, output: 1, budget: 1, method: 1, order: 1, weight: 1, normalizer: 1,
       temperature: 1, seed: 1, threshold: 1, quotas: 1, crossing: 1, lowest: 1, report: 1, outputFormat: 1,
       worker: 1, fresh: 1, threads: 1, memory: 1, onError: 1, duplicateIds: 1, prefix: 1, signal: 1, onProgress: 1,
+      rating: 1, l2: 1, rounds: 1, labels: 1, standardize: 1, uniform: 1, curriculum: 1,
     }; // prettier-ignore
     for (const [job, keys] of [
       [fit, fitKeys],
       [score, scoreKeys],
       [select, selectKeys],
+      [rate, rateKeys],
+      [combine, combineKeys],
     ] as const) {
       const { message } = await failure(job({ noSuchOption: 1 } as never));
       const known = [...message.matchAll(/`(\w+)`/g)]

@@ -23,6 +23,11 @@ const kinds = Object.entries(manifest.kinds).filter(([, { target }]) => target >
 const reference = JSON.parse(
   readFileSync(join(root, 'test/corpora/dsir_reference.json'), 'utf8'),
 ) as Reference;
+/** What scikit-learn's logistic regression reaches with the same features (test/corpora/sklearn_reference.py). */
+const sklearn = JSON.parse(readFileSync(join(root, 'test/corpora/sklearn_reference.json'), 'utf8')) as {
+  corpora: string;
+  average: Record<string, number>;
+};
 const labels = new Map(
   [0, 1, 2, 3].flatMap((i) => documents(`pool/part-${i}.jsonl.gz`)).map((doc) => [doc.id, doc.label]),
 );
@@ -74,3 +79,31 @@ function dsir(kind: string): number {
   const { sum, mean } = reference.kinds[kind] ?? { sum: Number.NaN, mean: Number.NaN };
   return Math.max(sum, mean);
 }
+
+test('the classifier is as precise as that of scikit-learn, and more than DSIR', async () => {
+  expect(sklearn.corpora).toBe(manifest.content);
+  const dir = scratch();
+  let sum = 0;
+  for (const [kind, { pool: relevant }] of kinds) {
+    const job = select({
+      pool: join(corpora, 'pool'),
+      target: join(corpora, `target/${kind}.jsonl.gz`),
+      method: 'classifier',
+      budget: `${relevant}docs`,
+      output: join(dir, kind),
+    });
+    let right = 0;
+    for await (const batch of job) {
+      for (const row of await batch.toTable()) {
+        if (labels.get((row as { id: string }).id) === kind) right += 1;
+      }
+    }
+    console.log(`${kind}: ${(right / relevant).toFixed(3)} by the classifier, DSIR ${dsir(kind).toFixed(3)}`);
+    sum += right / relevant;
+  }
+  const ours = sum / kinds.length;
+  const theirs = Math.max(...Object.values(sklearn.average));
+  console.log(`average: ${ours.toFixed(4)}, scikit-learn ${theirs.toFixed(4)}`);
+  expect(ours).toBeGreaterThanOrEqual(theirs);
+  expect(ours).toBeGreaterThan(kinds.reduce((mean, [kind]) => mean + dsir(kind) / kinds.length, 0));
+});

@@ -41,6 +41,11 @@ async function workplace(): Promise<string> {
   await select({ ...whole, pool: target, target, threshold: -1e9 });
   copyFileSync(join(dir, 'books/books.parquet'), join(dir, 'e.parquet'));
   decisions(dir);
+  const pairs = docs.slice(0, 400).flatMap((a, i) => {
+    const b = docs[i + 400];
+    return b && a.label !== b.label ? [{ a: a.id, b: b.id, p: a.label < b.label ? 0.9 : 0.1 }] : [];
+  });
+  put(join(dir, 'pairs.jsonl'), jsonl(pairs));
   // The package under its own name, as an application sees it.
   mkdirSync(join(dir, 'node_modules'));
   symlinkSync(root, join(dir, 'node_modules/gristmill'), 'junction');

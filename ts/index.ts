@@ -36,6 +36,17 @@ export {
 export { Job } from './job.js';
 export * from './mix/index.js';
 export type * from './options.js';
+export {
+  combine,
+  type CombineOptions,
+  type CombineSummary,
+  type Contradicted,
+  type Estimate,
+  rate,
+  type Rated,
+  type RateOptions,
+  type RaterReport,
+} from './raters.js';
 export { scoreBatches, type ScoreBatchesOptions } from './score-batches.js';
 export type * from './summaries.js';
 

@@ -1,6 +1,40 @@
 /** How a document is scored. The sign is always such that the summary's `best` documents are the wanted ones. */
 export type Method =
-  'perplexity' | 'bits-per-byte' | 'loss-reduction' | 'moore-lewis' | 'difference' | 'ccnet' | 'dsir';
+  | 'perplexity'
+  | 'bits-per-byte'
+  | 'loss-reduction'
+  | 'moore-lewis'
+  | 'difference'
+  | 'ccnet'
+  | 'dsir'
+  | 'classifier'
+  | 'bradley-terry'
+  | 'rating'
+  | 'combined';
+
+/** From which probability on the classifier labels a document. */
+export interface Labels {
+  /** Documents of at least this probability are labelled `target`. @defaultValue 0.9 */
+  above?: number;
+  /** Documents of at most this probability are labelled `other`. @defaultValue 0.1 */
+  below?: number;
+}
+
+/** Options of `method: 'classifier'`. */
+export interface ClassifierOptions {
+  /**
+   * The penalty λ of `λ/2 |w|² + Σ loss`, both classes weighing the same: `1/C` of scikit-learn. @defaultValue 1
+   */
+  l2?: number;
+  /**
+   * Rounds of self-training: documents of the pool's sample of which the classifier is sure, by probabilities of
+   * models that did not see them, get that label and are learnt from. @defaultValue 0: all of the sample counts as
+   * what is not wanted
+   */
+  rounds?: number;
+  /** Adds a column `label` to the scores; and which probabilities are sure. @defaultValue no labels; 0.9 and 0.1 */
+  labels?: Labels;
+}
 
 /**
  * Where documents come from: a path, directory, glob or object-store URL (`s3://`, `gs://`, `az://`), several of
@@ -90,7 +124,7 @@ export interface FitOptions extends RunOptions {
 }
 
 /** What {@link score} takes. */
-export interface ScoreOptions extends RunOptions {
+export interface ScoreOptions extends RunOptions, ClassifierOptions {
   /** The documents to score. */
   pool: Source;
   /** The directory or URL for the score files. */
@@ -103,6 +137,8 @@ export interface ScoreOptions extends RunOptions {
   conditional?: string;
   /** A sample of the wanted text, instead of models: they are then fitted on it and on a sample of the pool. */
   target?: Source;
+  /** A column of numbers that the pool has already: these are then the scores. */
+  rating?: string;
   /** How to score. @defaultValue 'perplexity' with one model, else 'loss-reduction' */
   method?: Method;
   /** With `ccnet`: where the head ends and the tail begins, which adds the column `bucket`. */
@@ -130,13 +166,15 @@ export interface ScoreOptions extends RunOptions {
 }
 
 /** What {@link select} takes. */
-export interface SelectOptions extends RunOptions {
+export interface SelectOptions extends RunOptions, ClassifierOptions {
   /** The documents to select from. */
   pool: Source;
-  /** A sample of the wanted text. Give this or `scores`. */
+  /** A sample of the wanted text. Give this, `scores` or `rating`. */
   target?: Source;
   /** The output of a finished {@link score}: nothing is scored again. */
   scores?: string;
+  /** A column of numbers that the pool has already: these are then the scores. */
+  rating?: string;
   /** The directory or URL for the selected shards. */
   output: string;
   /**
@@ -153,6 +191,15 @@ export interface SelectOptions extends RunOptions {
   normalizer?: string;
   /** Sample without replacement in proportion to exp(score / temperature). @defaultValue the top is taken */
   temperature?: number;
+  /**
+   * The temperature counts standard deviations of the scores, as QuRating normalises them. @defaultValue false: it
+   * counts in the unit of the score
+   */
+  standardize?: boolean;
+  /** Sample with the same probability for all that passes the threshold. @defaultValue false */
+  uniform?: boolean;
+  /** Also write down in which order to train on what was selected, as `_curriculum.parquet` in the output. */
+  curriculum?: Curriculum;
   /** Seed of all sampling and of the order of ties. @defaultValue 0 */
   seed?: number;
   /** Keep only scores that are at least this good. */
@@ -183,10 +230,24 @@ export interface SelectOptions extends RunOptions {
   duplicateIds?: 'fail' | 'drop' | 'keep';
 }
 
-/** Budgets per value of a column. */
+/**
+ * An order to train in. With quotas their groups are topics: each goes from one end of its scores to the other, and
+ * every stretch of the whole has them in proportion (Llama-3-SynE's curriculum, with perplexity as the score).
+ */
+export interface Curriculum {
+  /** Which end of the scores comes first. @defaultValue 'ascending': low to high */
+  direction?: 'ascending' | 'descending';
+  /**
+   * Draws the order at random (QuRating): which of two documents comes first has odds of
+   * exp(difference of scores / temperature). @defaultValue sorted
+   */
+  temperature?: number;
+}
+
+/** Budgets per value of a column, or of several. */
 export interface Quotas {
-  /** The column whose values are the groups. */
-  column: string;
+  /** The column whose values are the groups; of several, each combination is one, such as `web/science`. */
+  column: string | readonly string[];
   /** The share of the budget for each group, as positive weights. @defaultValue in proportion to the pool */
   shares?: Readonly<Record<string, number>>;
 }

@@ -1,4 +1,5 @@
 import type { Method } from './options.js';
+import type { Rated } from './raters.js';
 
 /** How much text. */
 export interface Counts {
@@ -67,15 +68,26 @@ export interface Discrimination {
 
 /** What was learnt from the target and a sample of the pool. */
 export interface Fitted {
-  /** Order of both models; absent for `dsir`. */
+  /** Order of both models, or of the longest n-grams of `dsir` and `classifier`. */
   order?: number;
-  /** Share of the target's own model in the conditional one; absent for `dsir`. */
+  /** Share of the target's own model in the conditional one; absent without models. */
   weight?: number;
-  /** Words of the shared vocabulary, or buckets of `dsir`. */
+  /** Words of the shared vocabulary, or buckets of hashed n-grams. */
   vocabulary: number;
   target: Counts;
   pool: Counts;
   discrimination: Discrimination;
+  /** What self-training of the classifier made of the pool's sample. */
+  selfTrained?: {
+    /** Rounds until no label changed, or as many as were asked for. */
+    rounds: number;
+    /** Documents labelled as the target is. */
+    target: number;
+    /** Documents labelled as not wanted. */
+    other: number;
+    /** Documents that were left out. */
+    unsure: number;
+  };
 }
 
 /** Shards of the input, and what was done about them. */
@@ -130,6 +142,8 @@ export interface ScoreSummary extends Tally {
   fitted?: Fitted;
   /** The percentiles of the scores that were asked for, once every shard is done (nearest rank). */
   percentiles?: { percent: number; score: number }[];
+  /** What {@link rate} learnt. */
+  rated?: Rated;
   /** The ten best documents. */
   best: Example[];
   /** The ten worst documents, the worst first. */
@@ -181,6 +195,18 @@ export interface ScoreSpec {
   smoothing?: number;
   /** Where CCNet's head ends and its tail begins. */
   cutoffs?: { head: number; tail: number };
+  /** Probabilities that are sure enough for a label. */
+  labels?: { above: number; below: number };
+  /** The column of ratings or embeddings. */
+  column?: string;
+  /** What a combined score adds up. */
+  parts?: {
+    rater: string;
+    weight: number;
+    keep: 'highest' | 'lowest';
+    mean: number;
+    deviation: number;
+  }[];
 }
 
 /** The result of {@link select}. */
@@ -191,4 +217,13 @@ export interface SelectSummary extends ScoreSummary {
   cut?: number;
   /** Per group, with quotas. */
   groups?: GroupReport[];
+  /** Mean and standard deviation of the scores, with `standardize`. */
+  moments?: [number, number];
+  /** The order to train in, where one was asked for. */
+  curriculum?: {
+    /** The file in the output: `file`, `row` in it, `topic`, `n_tokens` and `score` of each document, in order. */
+    file: string;
+    documents: number;
+    topics: number;
+  };
 }

@@ -43,6 +43,9 @@ export declare class TerminalBar {
   clear(): void
 }
 
+/** Combines scores. `options` and the summary are the JSON text of `CombineOptions` and `CombineSummary`. */
+export declare function combine(options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<string>
+
 /** The report of `gristmill doctor`, as JSON text. */
 export declare function doctor(): string
 
@@ -64,6 +67,12 @@ export interface ProgressEvent {
   /** Tokens so far in this phase. */
   tokens: number
 }
+
+/**
+ * Rates a pool by judgements of pairs. `options` and the summary are the JSON text of `RateOptions` and
+ * `ScoreSummary`.
+ */
+export declare function rate(options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<string>
 
 /** Scores a pool. `options` and the summary are the JSON text of `ScoreOptions` and `ScoreSummary`. */
 export declare function score(options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<string>

@@ -1,14 +1,16 @@
 #!/usr/bin/env node
-/** The command line: `gristmill select | score | fit | mix | law | subset | doctor`. */
+/** The command line: `gristmill select | score | fit | rate | combine | mix | law | subset | doctor`. */
 
 import { Command, CommanderError } from 'commander';
 
 import { manifest } from '../native.js';
+import { addCombine } from './combine.js';
 import { addDoctor } from './doctor.js';
 import { EXIT, succeedOnBrokenPipe } from './exit.js';
 import { addFit } from './fit.js';
 import { addLaw } from './law.js';
 import { addMix } from './mix.js';
+import { addRate } from './rate.js';
 import { addScore } from './score.js';
 import { addSelect } from './select.js';
 import { addSubset } from './subset.js';
@@ -42,6 +44,8 @@ addFit(program);
 addMix(program);
 addLaw(program);
 addSubset(program);
+addRate(program);
+addCombine(program);
 addDoctor(program);
 
 try {

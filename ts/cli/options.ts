@@ -55,16 +55,20 @@ export function common(command: Command): Command {
 }
 
 /** Options of every job. */
-export function job(command: Command): Command {
-  return common(command)
-    .option('--threads <n>', 'threads (default: all that the process may use)', integer(1, 4096))
-    .option('--memory <size>', 'memory for counts, such as 512MB or 2GB')
-    .addOption(
-      new Option('--on-error <rule>', 'what to do with input that cannot be read').choices([
-        'fail',
-        'quarantine',
-      ]),
-    );
+export function job(command: Command, takes: { memory?: boolean; onError?: boolean } = {}): Command {
+  common(command).option(
+    '--threads <n>',
+    'threads (default: all that the process may use)',
+    integer(1, 4096),
+  );
+  if (takes.memory !== false) command.option('--memory <size>', 'memory for counts, such as 512MB or 2GB');
+  if (takes.onError === false) return command;
+  return command.addOption(
+    new Option('--on-error <rule>', 'what to do with input that cannot be read').choices([
+      'fail',
+      'quarantine',
+    ]),
+  );
 }
 
 /** How to read the documents. */

@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 
 import { score } from '../index.js';
-import type { Method } from '../options.js';
+import type { Labels, Method } from '../options.js';
 import type { ScoreSummary } from '../summaries.js';
 import { bytes, examples, integer as grouped, tally, timings } from './format.js';
 import {
@@ -27,6 +27,10 @@ export interface ScoringFlags extends JobFlags, SourceFlags, TargetFlags {
   method?: Method;
   order?: number;
   weight?: number;
+  l2?: number;
+  rounds?: number;
+  labels?: Labels;
+  rating?: string;
   normalizer?: string;
   worker?: string;
   fresh?: boolean;
@@ -60,11 +64,19 @@ export function scoring(command: Command, methods: readonly Method[]): Command {
     .addOption(
       new Option(
         '--method <name>',
-        'how to score (default: perplexity with --model, else loss-reduction)',
+        'how to score (default: perplexity with --model, rating with --rating, else loss-reduction)',
       ).choices(methods),
     )
+    .option('--rating <column>', 'score by a column of numbers that the pool has')
     .option('--order <n>', 'order of the fitted models, 1 to 6 (default: the best)', integer(1, 6))
     .option('--weight <w>', "share of the target's own model, 0 to 1 (default: the best)", number)
+    .option('--l2 <penalty>', 'of the classifier: 1/C (default: 1)', number)
+    .option('--rounds <n>', 'of the classifier: rounds of self-training (default: 0)', integer(0, 100))
+    .option(
+      '--labels <above,below>',
+      'of the classifier: add labels at probabilities, such as 0.9,0.1',
+      toLabels,
+    )
     .option(
       '--normalizer <name>',
       'how text becomes tokens: a name or a tokenizer file (default: unicode-words/1)',
@@ -72,6 +84,14 @@ export function scoring(command: Command, methods: readonly Method[]): Command {
     .option('--worker <i/n>', 'score only this share, i from 0 to n-1; the shares meet in the output')
     .option('--fresh', 'start over instead of continuing what is in the output')
     .option('--seed <n>', 'seed of all sampling (default: 0)', integer(0));
+}
+
+function toLabels(text: string): Labels {
+  const [above, below, ...more] = text.split(',').map(number);
+  if (above === undefined || below === undefined || more.length > 0) {
+    throw new InvalidArgumentError('It must be two probabilities, such as 0.9,0.1.');
+  }
+  return { above, below };
 }
 
 export function addScore(program: Command): void {
@@ -93,6 +113,8 @@ export function addScore(program: Command): void {
     'difference',
     'ccnet',
     'dsir',
+    'classifier',
+    'rating',
   ]).action((flags: Flags) => {
     const {
       pool,
@@ -105,6 +127,10 @@ export function addScore(program: Command): void {
       method,
       order,
       weight,
+      l2,
+      rounds,
+      labels,
+      rating,
       normalizer,
       worker,
       fresh,
@@ -119,7 +145,7 @@ export function addScore(program: Command): void {
           output,
           ...(await toTarget(flags, paths)),
           ...defined({ model, prior, conditional, cutoffs, percentiles, method, order, weight, normalizer }),
-          ...defined({ worker, fresh, seed }),
+          ...defined({ l2, rounds, labels, rating, worker, fresh, seed }),
           ...toJob(flags),
           ...run,
         }),
@@ -149,7 +175,13 @@ export function progress(summary: ScoreSummary): string {
     text +=
       `\nTarget and pool can be told apart with AUC ${auc.toFixed(4)} (0.5 is chance, 1 is perfect), on ` +
       `${grouped(targetDocuments)} held-out target documents and ${grouped(poolDocuments)} of the pool.\n`;
-    const { order, weight } = fitted;
+    const { order, weight, selfTrained } = fitted;
+    if (selfTrained) {
+      const { rounds, target, other, unsure } = selfTrained;
+      text +=
+        `Self-training for ${rounds} rounds: of the pool's sample ${grouped(target)} documents are like the target, ` +
+        `${grouped(other)} are not, ${grouped(unsure)} are unsure.\n`;
+    }
     if (order !== undefined && weight !== undefined) {
       text += `Models of order ${order} over ${grouped(fitted.vocabulary)} words, target weight ${weight.toFixed(2)}.\n`;
     }

@@ -12,8 +12,12 @@ interface Flags extends ScoringFlags {
   scores?: string;
   budget?: string;
   temperature?: number;
+  standardize?: boolean;
+  uniform?: boolean;
+  curriculum?: 'ascending' | 'descending';
+  curriculumTemperature?: number;
   threshold?: number;
-  quota?: string;
+  quota?: string[];
   shares?: string;
   crossing?: 'include' | 'exclude';
   lowest?: boolean;
@@ -42,7 +46,20 @@ export function addSelect(program: Command): void {
     )
     .option('--threshold <score>', 'keep only scores at least this good', number)
     .option('--temperature <t>', 'sample in proportion to exp(score / t) instead of taking the top', number)
-    .option('--quota <column>', 'divide the budget over the values of a column')
+    .option('--standardize', 'count the temperature in standard deviations of the scores')
+    .option('--uniform', 'sample with the same probability for all that passes the threshold')
+    .addOption(
+      new Option(
+        '--curriculum <direction>',
+        'also write the order to train in: by score, topics (--quota) in proportion throughout',
+      ).choices(['ascending', 'descending']),
+    )
+    .option(
+      '--curriculum-temperature <t>',
+      'draw that order at random, with odds of exp(difference / t)',
+      number,
+    )
+    .option('--quota <columns...>', 'divide the budget over the values of a column, or of several')
     .option(
       '--shares <list>',
       'with --quota: weights, such as en=3,de=1 (default: in proportion to the pool)',
@@ -69,41 +86,54 @@ export function addSelect(program: Command): void {
         'keep',
       ]),
     );
-  scoring(target(source(job(command))), ['loss-reduction', 'moore-lewis', 'difference', 'dsir']).action(
-    (flags: Flags) => {
-      const { pool, output, scores, budget, method, order, weight, normalizer, worker, fresh, seed } = flags;
-      const { temperature, threshold, crossing, lowest, report, outputFormat, prefix, duplicateIds } = flags;
-      const quotas = flags.quota === undefined ? undefined : toQuotas(flags.quota, flags.shares);
-      return execute(
-        'select',
-        flags,
-        async ({ paths, ...run }) =>
-          select({
-            pool: toSource(await paths(pool, flags.format), flags),
-            output,
-            ...(await toTarget(flags, paths)),
-            ...defined({ scores, budget, method, order, weight, normalizer, worker, fresh, seed }),
-            ...defined({
-              temperature,
-              threshold,
-              quotas,
-              crossing,
-              lowest,
-              report,
-              outputFormat,
-              prefix,
-              duplicateIds,
-            }),
-            ...toJob(flags),
-            ...run,
+  scoring(target(source(job(command))), [
+    'loss-reduction',
+    'moore-lewis',
+    'difference',
+    'dsir',
+    'classifier',
+  ]).action((flags: Flags) => {
+    const { pool, output, scores, budget, method, order, weight, normalizer, worker, fresh, seed } = flags;
+    const { temperature, threshold, crossing, lowest, report, outputFormat, prefix, duplicateIds } = flags;
+    const { l2, rounds, labels, rating, standardize, uniform, curriculumTemperature } = flags;
+    const direction = flags.curriculum;
+    const curriculum =
+      direction === undefined && curriculumTemperature === undefined
+        ? undefined
+        : defined({ direction, temperature: curriculumTemperature });
+    const quotas = flags.quota === undefined ? undefined : toQuotas(flags.quota, flags.shares);
+    return execute(
+      'select',
+      flags,
+      async ({ paths, ...run }) =>
+        select({
+          pool: toSource(await paths(pool, flags.format), flags),
+          output,
+          ...(await toTarget(flags, paths)),
+          ...defined({ scores, rating, budget, method, order, weight, l2, rounds, labels, normalizer }),
+          ...defined({ worker, fresh, seed, standardize, uniform, curriculum }),
+          ...defined({
+            temperature,
+            threshold,
+            quotas,
+            crossing,
+            lowest,
+            report,
+            outputFormat,
+            prefix,
+            duplicateIds,
           }),
-        print,
-      );
-    },
-  );
+          ...toJob(flags),
+          ...run,
+        }),
+      print,
+    );
+  });
 }
 
-function toQuotas(column: string, shares: string | undefined): Quotas {
+function toQuotas(columns: string[], shares: string | undefined): Quotas {
+  const [first = ''] = columns;
+  const column = columns.length === 1 ? first : columns;
   if (shares === undefined) return { column };
   const entries = shares.split(',').map((part): [string, number] => {
     const at = part.lastIndexOf('=');
@@ -113,7 +143,7 @@ function toQuotas(column: string, shares: string | undefined): Quotas {
 }
 
 function print(summary: SelectSummary): string {
-  const { kept, scored, cut, groups } = summary;
+  const { kept, scored, cut, groups, moments, curriculum } = summary;
   const share =
     kept && scored.documents > 0 ? ` (${((100 * kept.documents) / scored.documents).toFixed(1)}%)` : '';
   const head = kept
@@ -137,6 +167,12 @@ function print(summary: SelectSummary): string {
             grouped(g.short),
           ]),
         ])) +
+    (moments === undefined
+      ? ''
+      : `\nThe temperature counts in deviations of ${moments[1].toPrecision(4)} around ${moments[0].toPrecision(4)}.\n`) +
+    (curriculum === undefined
+      ? ''
+      : `\nThe order to train in (${grouped(curriculum.documents)} documents, ${grouped(curriculum.topics)} topics) is ${curriculum.file} in the output.\n`) +
     progress(summary)
   );
 }

@@ -1,7 +1,7 @@
 //! The jobs: options in, a promise of the summary out.
 
 use gristmill_core::{Control, Result};
-use gristmill_score::jobs::{self, FitOptions, ScoreOptions, SelectOptions};
+use gristmill_score::jobs::{self, CombineOptions, FitOptions, RateOptions, ScoreOptions, SelectOptions};
 use napi::bindgen_prelude::{Env, Function, Object};
 use napi_derive::napi;
 use serde::Serialize;
@@ -49,6 +49,33 @@ pub fn select<'env>(
     >,
 ) -> napi::Result<Object<'env>> {
     start::<SelectOptions, _>(env, "gristmill-select", options, cancel, on_progress, jobs::select::run)
+}
+
+/// Rates a pool by judgements of pairs. `options` and the summary are the JSON text of `RateOptions` and
+/// `ScoreSummary`.
+#[napi(ts_return_type = "Promise<string>")]
+pub fn rate<'env>(
+    env: &'env Env,
+    options: String,
+    cancel: &CancelHandle,
+    #[napi(ts_arg_type = "(event: ProgressEvent) => void")] on_progress: Option<
+        Function<'_, ProgressEvent, ()>,
+    >,
+) -> napi::Result<Object<'env>> {
+    start::<RateOptions, _>(env, "gristmill-rate", options, cancel, on_progress, jobs::rate::run)
+}
+
+/// Combines scores. `options` and the summary are the JSON text of `CombineOptions` and `CombineSummary`.
+#[napi(ts_return_type = "Promise<string>")]
+pub fn combine<'env>(
+    env: &'env Env,
+    options: String,
+    cancel: &CancelHandle,
+    #[napi(ts_arg_type = "(event: ProgressEvent) => void")] on_progress: Option<
+        Function<'_, ProgressEvent, ()>,
+    >,
+) -> napi::Result<Object<'env>> {
+    start::<CombineOptions, _>(env, "gristmill-combine", options, cancel, on_progress, jobs::combine::run)
 }
 
 /// Starts a job: its options as JSON text, the promise of its summary as JSON text.

@@ -25,6 +25,11 @@
 //!   learnt masks with greedy's value beside ([`select_by_masks`]), by clusters ([`kmeans`]) or distance
 //!   ([`farthest_points`]).
 //!
+//! - **Raters** ([`fit_logistic`], [`fit_pairs`], [`self_train`], [`fit_rater_weights`], [`Curriculum`]): how much a
+//!   document is wanted, from examples (a classifier of hashed n-grams or embeddings, calibrated), from judgements
+//!   of pairs (Bradley and Terry), from several raters weighed by training runs (Meta-rater); and an order to train
+//!   in, easy to hard within a mixture of topics, sorted on disk.
+//!
 //! [`plots`] draws what was found as SVG.
 //!
 //! Everything is seeded and gives the same numbers whatever the threads. All of it is host arithmetic on
@@ -64,6 +69,7 @@ mod gbdt;
 mod laws;
 mod matrix;
 pub mod plots;
+mod raters;
 mod regmix;
 mod rng;
 mod runs;
@@ -80,6 +86,12 @@ pub use laws::{
     read_law_points, solve_mixture_ratio,
 };
 pub use matrix::Matrix;
+pub use raters::{
+    Bags, Comparison, Contradiction, Curriculum, CurriculumItem, CurriculumOptions, Dense, Differences,
+    Direction, HeldOutPairs, Linear, LogisticOptions, Moments, PairFit, PairOptions, Platt, Rows,
+    SelfTrainOptions, SelfTraining, Targets, TfIdf, TfIdfRows, contradictions, fit_logistic, fit_pairs,
+    fit_rater_weights, held_out_margins, read_rater_runs, self_train, term_frequency,
+};
 pub use regmix::{
     DomainOptimum, Estimate, Experts, FitOptions, FitReport, MixtureModel, Objective, OptimizeOptions,
     Optimum, Regressor, SampleOptions, SampledMixtures, optimize_mixture, sample_mixtures,

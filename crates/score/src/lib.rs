@@ -22,4 +22,4 @@ pub mod sidecar;
 mod spec;
 
 pub use methods::{Bucket, Cutoffs, Method, Sums};
-pub use spec::{Average, Bos, Eos, Keep, Mask, ScoreSpec, Windows};
+pub use spec::{Average, Bos, Eos, Keep, Labels, Mask, Part, ScoreSpec, Windows};

@@ -13,11 +13,16 @@
 //! | [`Difference`](Method::Difference) | `(L_reference − L_large) / n` | high | reference, large |
 //! | [`Ccnet`](Method::Ccnet) | `10^(L / (n · ln 10))`, to one decimal | low | the model |
 //! | [`Dsir`](Method::Dsir) | `−L / n`, or `−L` as published | high | the weights |
+//! | [`Classifier`](Method::Classifier) | `exp(−L)`, a probability | high | the classifier |
+//! | [`BradleyTerry`](Method::BradleyTerry) | a rating; differences are log-odds | high | none |
+//! | [`Rating`](Method::Rating) | a column of the pool | high | none |
+//! | [`Combined`](Method::Combined) | `Σ_i w_i (s_i − mean_i) / sd_i` of other scores | high | none |
 //!
 //! `L` is a summed loss and `n` the number of predictions in it (or what [`Average`] says instead). Which
 //! predictions these are, is the matter of the rest of the [`ScoreSpec`](crate::ScoreSpec). DSIR has no model
 //! but weights of hashed n-grams, `ln(p_target / p_raw)`: its `L` is the negative sum of these, and its `n` the
-//! number of n-grams.
+//! number of n-grams. The classifier's `L` is `−ln` of the probability that a document is of the target and not
+//! of the pool, at even odds. Methods without a model have no loss: what is kept of a document is its score.
 
 use std::f64::consts::{LN_2, LN_10};
 use std::fmt;
@@ -45,11 +50,19 @@ pub enum Method {
     Ccnet,
     /// Hashed n-gram importance weights (DSIR).
     Dsir,
+    /// The probability of being of the target and not of the pool: logistic regression on hashed n-grams.
+    Classifier,
+    /// A rating learnt from judgements of pairs (Bradley and Terry).
+    BradleyTerry,
+    /// A number that the pool has already.
+    Rating,
+    /// A weighted sum of other scores (Meta-rater).
+    Combined,
 }
 
 impl Method {
     /// Every method.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::Perplexity,
         Self::BitsPerByte,
         Self::LossReduction,
@@ -57,6 +70,10 @@ impl Method {
         Self::Difference,
         Self::Ccnet,
         Self::Dsir,
+        Self::Classifier,
+        Self::BradleyTerry,
+        Self::Rating,
+        Self::Combined,
     ];
 
     /// The name, as in options and files.
@@ -69,14 +86,21 @@ impl Method {
             Self::Difference => "difference",
             Self::Ccnet => "ccnet",
             Self::Dsir => "dsir",
+            Self::Classifier => "classifier",
+            Self::BradleyTerry => "bradley-terry",
+            Self::Rating => "rating",
+            Self::Combined => "combined",
         }
     }
 
-    /// The parts that models play, in the order of their sums. One or two.
+    /// The parts that models play, in the order of their sums. One or two, or none for a method whose sum is
+    /// its score.
     pub fn roles(self) -> &'static [&'static str] {
         match self {
             Self::Perplexity | Self::BitsPerByte | Self::Ccnet => &["model"],
             Self::Dsir => &["weights"],
+            Self::Classifier => &["classifier"],
+            Self::BradleyTerry | Self::Rating | Self::Combined => &[],
             Self::LossReduction => &["prior", "conditional"],
             Self::MooreLewis => &["target", "prior"],
             Self::Difference => &["reference", "large"],
@@ -90,6 +114,7 @@ impl Method {
             Self::Perplexity | Self::BitsPerByte | Self::Ccnet => first,
             Self::LossReduction | Self::MooreLewis | Self::Difference => first - second,
             Self::Dsir => 0.0 - first,
+            Self::Classifier | Self::BradleyTerry | Self::Rating | Self::Combined => first,
         };
         let mean = match average {
             Average::Sum if sums.n_scored == 0 => f64::NAN,
@@ -104,6 +129,7 @@ impl Method {
             Self::Perplexity => libm::exp(mean),
             Self::BitsPerByte => mean / LN_2,
             Self::Ccnet => tenths(libm::exp10(mean / LN_10)),
+            Self::Classifier => libm::exp(-mean),
             _ => mean,
         };
         // One bit pattern for NaN, so that equal files are equal bytes on every machine.
@@ -128,7 +154,7 @@ pub struct Sums {
     /// Bytes of the text in UTF-8; 0 where only tokens are known.
     pub n_bytes: u32,
     /// Summed negative log-likelihood in nats under each model, in the order of [`Method::roles`]; the
-    /// second is 0 where there is one model.
+    /// second is 0 where there is one model. For a method without models the first is the score itself.
     pub nll: [f64; 2],
 }
 
@@ -254,6 +280,9 @@ mod tests {
         assert_eq!(ScoreSpec::dsir_reference().score(&sums([5.75, 0.0])), -5.75);
         // and over n-grams: -5.75 / 13
         close(score(Method::Dsir, [5.75, 0.0]), -0.442_307_692_307_692_3);
+        // math.exp(-0.25), and what is no loss stays what it is
+        close(score(Method::Classifier, [0.25, 0.0]), 0.778_800_783_071_404_9);
+        assert_eq!(score(Method::Rating, [-3.5, 0.0]), -3.5);
     }
 
     /// The signs: text that the second model likes better than the first.

@@ -5,9 +5,10 @@
 //! | `id` | utf8 | the document's id |
 //! | `row` | uint64 | its row in the shard |
 //! | `n_tokens`, `n_scored`, `n_bytes` | uint32 | see [`Sums`] |
-//! | `nll_sum`, or `nll_sum_<role>` twice | float64 | summed loss in nats under each model |
+//! | `nll_sum`, or `nll_sum_<role>` twice | float64 | summed loss in nats under each model; absent without one |
 //! | `score` | float64 | what the specification makes of these |
 //! | `bucket` | utf8, nullable | with CCNet's cut-offs: head, middle or tail; null for NaN |
+//! | `label` | utf8, nullable | with labels of the classifier: target or other; null where it is not sure |
 //!
 //! The score is an `f64` though it costs four bytes more a document than an `f32`: selection is exact in the
 //! order of the scores that are stored, and rounding to 24 bits makes ties of documents that differ, a few
@@ -46,6 +47,9 @@ pub fn score_fields(spec: &ScoreSpec) -> Vec<Field> {
     fields.push(Field::new("score", DataType::Float64, false));
     if spec.cutoffs.is_some() {
         fields.push(Field::new("bucket", DataType::Utf8, true));
+    }
+    if spec.labels.is_some() {
+        fields.push(Field::new("label", DataType::Utf8, true));
     }
     fields
 }
@@ -86,6 +90,7 @@ pub struct ScoreColumns {
     nll: Vec<Float64Builder>,
     score: Float64Builder,
     bucket: Option<StringBuilder>,
+    label: Option<StringBuilder>,
 }
 
 impl ScoreColumns {
@@ -96,6 +101,7 @@ impl ScoreColumns {
             nll: spec.models().iter().map(|_| Float64Builder::new()).collect(),
             score: Float64Builder::new(),
             bucket: spec.cutoffs.is_some().then(StringBuilder::new),
+            label: spec.labels.is_some().then(StringBuilder::new),
             spec: spec.clone(),
         }
     }
@@ -113,6 +119,9 @@ impl ScoreColumns {
         if let (Some(column), Some(cutoffs)) = (&mut self.bucket, &self.spec.cutoffs) {
             column.append_option(cutoffs.bucket(score).map(|b| b.as_str()));
         }
+        if let (Some(column), Some(labels)) = (&mut self.label, &self.spec.labels) {
+            column.append_option(labels.label(score));
+        }
         score
     }
 
@@ -122,7 +131,8 @@ impl ScoreColumns {
         columns.extend(self.counts.iter_mut().map(|c| Arc::new(c.finish()) as ArrayRef));
         columns.extend(self.nll.iter_mut().map(|c| Arc::new(c.finish()) as ArrayRef));
         columns.push(Arc::new(self.score.finish()));
-        columns.extend(self.bucket.as_mut().map(|c| Arc::new(c.finish()) as ArrayRef));
+        let marks = [&mut self.bucket, &mut self.label].into_iter().flatten();
+        columns.extend(marks.map(|c| Arc::new(c.finish()) as ArrayRef));
         columns
     }
 }
@@ -216,7 +226,10 @@ impl Sidecar {
     /// What its score was made from.
     pub fn sums(&self, i: usize) -> Sums {
         let [n_tokens, n_scored, n_bytes] = [0, 1, 2].map(|c: usize| self.counts[c].value(i));
-        let nll = [0, 1].map(|m: usize| self.nll.get(m).map_or(0.0, |column| column.value(i)));
+        let nll = match self.nll.is_empty() {
+            true => [self.score(i), 0.0],
+            false => [0, 1].map(|m: usize| self.nll.get(m).map_or(0.0, |column| column.value(i))),
+        };
         Sums { n_tokens, n_scored, n_bytes, nll }
     }
 }
@@ -300,6 +313,20 @@ mod tests {
         let bucket = bucket.as_any().downcast_ref::<StringArray>().unwrap();
         // 10^(10 / (5 ln 10)) = e^2 = 7.4
         assert_eq!((bucket.value(0), bucket.is_null(1)), ("middle", true));
+    }
+
+    #[test]
+    fn labels_are_given_where_the_probability_is_sure() {
+        let labels = Some(crate::spec::Labels { above: 0.75, below: 0.25 });
+        let spec = ScoreSpec { labels, ..ScoreSpec::of(Method::Classifier) };
+        let mut rows = ScoreColumns::new(&spec);
+        for loss in [0.2, 0.7, 1.5, f64::NAN] {
+            // exp(-0.2) = 0.82, exp(-0.7) = 0.50, exp(-1.5) = 0.22
+            rows.push(&Sums { n_tokens: 1, n_scored: 1, n_bytes: 1, nll: [loss, 0.0] });
+        }
+        let columns = rows.finish();
+        let label = columns.last().unwrap().as_any().downcast_ref::<StringArray>().unwrap();
+        assert_eq!(label.iter().collect::<Vec<_>>(), [Some("target"), None, Some("other"), None]);
     }
 
     #[test]

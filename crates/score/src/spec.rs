@@ -7,7 +7,7 @@
 //! version.
 
 use gristmill_core::{Code, Error, Result};
-use gristmill_ngram::hashed::HashedSpec;
+use gristmill_ngram::hashed::{HashedSpec, Smoothing};
 use gristmill_ngram::normalize::NormalizerSpec;
 use serde::{Deserialize, Serialize};
 
@@ -139,12 +139,85 @@ pub struct ScoreSpec {
     /// How text became tokens; absent where tokens or log-probabilities came from outside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalizer: Option<NormalizerSpec>,
-    /// DSIR's features: n-grams, buckets, hash and smoothing.
+    /// The hashed n-grams of `dsir`, of `classifier`, and of `bradley-terry` where it rates text. For the last
+    /// two, smoothing is that of the inverse document frequency, `ln((n + a) / (df + a)) + 1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<HashedSpec>,
     /// CCNet's cut-offs, which add a column `bucket`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cutoffs: Option<Cutoffs>,
+    /// Probabilities of the classifier that are sure enough for a label, which adds a column `label`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Labels>,
+    /// The column of the pool that is the score of `rating`, or the embedding that `bradley-terry` rates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
+    /// What `combined` adds up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Vec<Part>>,
+}
+
+/// From which probability on a document is labelled.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Labels {
+    /// Scores of at least this are labelled `target`.
+    #[serde(default = "Labels::default_above")]
+    pub above: f64,
+    /// Scores of at most this are labelled `other`.
+    #[serde(default = "Labels::default_below")]
+    pub below: f64,
+}
+
+impl Default for Labels {
+    fn default() -> Self {
+        Self { above: Self::default_above(), below: Self::default_below() }
+    }
+}
+
+impl Labels {
+    fn default_above() -> f64 {
+        0.9
+    }
+
+    fn default_below() -> f64 {
+        0.1
+    }
+
+    /// The label of a score: none where it is not sure enough, or NaN.
+    pub fn label(&self, score: f64) -> Option<&'static str> {
+        match score {
+            s if s >= self.above => Some("target"),
+            s if s <= self.below => Some("other"),
+            _ => None,
+        }
+    }
+
+    /// Refuses what are not two probabilities in order.
+    pub fn validate(&self) -> Result<()> {
+        if 0.0 <= self.below && self.below < self.above && self.above <= 1.0 {
+            return Ok(());
+        }
+        let message =
+            format!("below {} and above {} are not two probabilities in order", self.below, self.above);
+        Err(Error::invalid_argument("labels", message))
+    }
+}
+
+/// One of the scores that `combined` adds up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Part {
+    /// What it is called in the table of runs.
+    pub rater: String,
+    /// Its weight.
+    pub weight: f64,
+    /// The end of it that is good.
+    pub keep: Keep,
+    /// Its mean over the pool.
+    pub mean: f64,
+    /// Its standard deviation over the pool.
+    pub deviation: f64,
 }
 
 impl ScoreSpec {
@@ -158,8 +231,8 @@ impl ScoreSpec {
     /// mean over n-grams here, so that documents of different lengths compare.
     pub fn of(method: Method) -> Self {
         let keep = match method {
-            Method::LossReduction | Method::Difference | Method::Dsir => Keep::Highest,
             Method::Perplexity | Method::BitsPerByte | Method::MooreLewis | Method::Ccnet => Keep::Lowest,
+            _ => Keep::Highest,
         };
         let spec = Self {
             name: method,
@@ -173,14 +246,30 @@ impl ScoreSpec {
             normalizer: None,
             features: None,
             cutoffs: None,
+            labels: None,
+            column: None,
+            parts: None,
         };
+        // Of methods that predict no token: no marker, and nothing to divide by.
+        let plain = Self { bos: Bos::None, eos: Eos::None, average: Average::Sum, ..spec.clone() };
         match method {
             Method::BitsPerByte => Self { eos: Eos::None, average: Average::Bytes, ..spec },
             Method::Dsir => {
                 Self { bos: Bos::None, eos: Eos::None, features: Some(HashedSpec::default()), ..spec }
             }
+            Method::Classifier | Method::BradleyTerry => {
+                Self { features: Some(Self::classifier_features()), ..plain }
+            }
+            Method::Rating => Self { column: Some("rating".into()), ..plain },
+            Method::Combined => Self { parts: Some(Vec::new()), ..plain },
             _ => spec,
         }
+    }
+
+    /// The features of the classifier: word unigrams and bigrams in 2^20 buckets, and inverse document frequencies
+    /// as scikit-learn smooths them.
+    pub fn classifier_features() -> HashedSpec {
+        HashedSpec { buckets: 1 << 20, smoothing: Smoothing::Count(1.0), ..HashedSpec::default() }
     }
 
     /// CoLoR-Filter as published: packed rows of 512 tokens with 511 predictions, no begin marker, document
@@ -223,7 +312,7 @@ impl ScoreSpec {
         self.name.roles()
     }
 
-    /// Columns of the sums: `nll_sum` for one model, `nll_sum_<role>` for two.
+    /// Columns of the sums: none without a model, `nll_sum` for one, `nll_sum_<role>` for two.
     pub fn nll_columns(&self) -> Vec<String> {
         match self.models() {
             [_] => vec!["nll_sum".to_owned()],
@@ -266,11 +355,29 @@ impl ScoreSpec {
             }
             _ => {}
         }
-        if self.features.is_some() != (self.name == Method::Dsir) {
+        let by_text = match self.name {
+            Method::BradleyTerry => self.column.is_none(),
+            name => matches!(name, Method::Dsir | Method::Classifier),
+        };
+        if self.features.is_some() != by_text {
             return refuse(
                 "features",
-                format!("{}: only dsir has features, and it must say which", self.name),
+                format!("{}: methods of hashed n-grams have features, and must say which", self.name),
             );
+        }
+        if self.column.is_some() && !matches!(self.name, Method::Rating | Method::BradleyTerry)
+            || self.column.is_none() && self.name == Method::Rating
+        {
+            return refuse("column", format!("{}: a rating is a column, and nothing else is", self.name));
+        }
+        if self.parts.is_some() != (self.name == Method::Combined) {
+            return refuse("parts", format!("{}: combined has parts, and nothing else has", self.name));
+        }
+        if let Some(labels) = self.labels {
+            labels.validate()?;
+            if self.name != Method::Classifier {
+                return refuse("labels", format!("{} gives no probability, only classifier does", self.name));
+            }
         }
         if let Some(Cutoffs { head, tail }) = self.cutoffs {
             Cutoffs::new(head, tail)?;
@@ -308,6 +415,11 @@ mod tests {
         let dsir = ScoreSpec::dsir_reference().to_json();
         let features = r#""average":"sum","features":{"normalizer":"wordpunct/1","ngrams":2,"buckets":10000,"hash":{"kind":"sha256"},"smoothing":{"kind":"probability","amount":1e-8}}}"#;
         assert!(dsir.ends_with(features), "{dsir}");
+        let classifier = ScoreSpec { labels: Some(Labels::default()), ..ScoreSpec::of(Method::Classifier) };
+        assert_eq!(
+            classifier.to_json(),
+            r#"{"name":"classifier","version":1,"keep":"highest","bos":"none","eos":"none","mask":"none","windows":{"kind":"document"},"average":"sum","features":{"normalizer":"unicode-words/1","ngrams":2,"buckets":1048576,"hash":{"kind":"xxh3","seed":0},"smoothing":{"kind":"count","amount":1.0}},"labels":{"above":0.9,"below":0.1}}"#
+        );
     }
 
     #[test]
@@ -334,6 +446,16 @@ mod tests {
             ScoreSpec { features: Some(HashedSpec::default()), ..good.clone() },
             ScoreSpec { features: None, ..ScoreSpec::of(Method::Dsir) },
             ScoreSpec { cutoffs: Some(Cutoffs::CCNET_ENGLISH), ..good.clone() },
+            ScoreSpec { labels: Some(Labels::default()), ..good.clone() },
+            ScoreSpec { column: Some("x".into()), ..good.clone() },
+            ScoreSpec { column: None, ..ScoreSpec::of(Method::Rating) },
+            ScoreSpec { column: Some("x".into()), ..ScoreSpec::of(Method::BradleyTerry) },
+            ScoreSpec { parts: Some(Vec::new()), ..good.clone() },
+            ScoreSpec { features: None, ..ScoreSpec::of(Method::Classifier) },
+            ScoreSpec {
+                labels: Some(Labels { above: 0.1, below: 0.9 }),
+                ..ScoreSpec::of(Method::Classifier)
+            },
         ] {
             assert_eq!(bad(spec), Code::InvalidArgument);
         }

@@ -11,12 +11,12 @@ use super::summary::Fitted;
 use crate::memory::HashedWeights;
 
 /// Parts of the target that are held out in turn.
-const FOLDS: usize = 5;
+pub(crate) const FOLDS: usize = 5;
 /// Where there are fewer documents than this, they are cut into sections of so many bytes.
 const FEW: usize = 4 * FOLDS;
 const SECTION: usize = 1200;
 /// Target text of fewer words than this cannot be held out in part and still be learnt from.
-const FEWEST_WORDS: u64 = 500;
+pub(crate) const FEWEST_WORDS: u64 = 500;
 
 /// The file of the weights: counts, which the weights follow from.
 #[derive(Serialize, Deserialize)]
@@ -50,14 +50,7 @@ pub(crate) fn learn(
         words += folds[i % FOLDS].add(&features, text, &mut scratch)?;
     }
     if words < FEWEST_WORDS || sections.len() < FOLDS {
-        let message = format!(
-            "the target sample has {words} words in {} documents; it takes at least {FEWEST_WORDS} words, and \
-             {FOLDS} documents or as many sections of {SECTION} bytes",
-            target.len()
-        );
-        return Err(Error::new(Code::TargetTooSmall, message)
-            .at_column("target")
-            .hint("a hundred documents make a good sample"));
+        return Err(too_small(words, target.len()));
     }
     let of_pool = Tallied::count(&features, pool.iter().map(|d| d.text.as_str()), control)?;
     if of_pool.counts.tokens == 0 {
@@ -94,6 +87,7 @@ pub(crate) fn learn(
         lookalikes: 0,
         discrimination: discriminate(&target_scores, &pool_scores),
         candidates: Vec::new(),
+        self_trained: None,
     };
     Ok((Weights { features: spec, target: of_target.buckets, raw: of_pool.buckets }, fitted))
 }
@@ -122,8 +116,19 @@ impl Tallied {
     }
 }
 
+/// The error for a target sample that cannot be held out in part and still be learnt from.
+pub(crate) fn too_small(words: u64, documents: usize) -> Error {
+    let message = format!(
+        "the target sample has {words} words in {documents} documents; it takes at least {FEWEST_WORDS} words, and \
+         {FOLDS} documents or as many sections of {SECTION} bytes"
+    );
+    Error::new(Code::TargetTooSmall, message)
+        .at_column("target")
+        .hint("a hundred documents make a good sample")
+}
+
 /// What to hold out by: documents, or sections of them where there are few.
-fn sections(target: &[Drawn]) -> Vec<&str> {
+pub(crate) fn sections(target: &[Drawn]) -> Vec<&str> {
     let texts = target.iter().map(|d| d.text.as_str());
     if target.len() >= FEW { texts.collect() } else { texts.flat_map(cut).collect() }
 }

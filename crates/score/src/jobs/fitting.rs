@@ -17,6 +17,7 @@ use gristmill_ngram::normalize::Normalizer;
 use gristmill_ngram::{estimate, gml};
 use serde_json::{Value, json};
 
+use super::classifier::{self, Recipe};
 use super::dsir;
 use super::identity::{read_state, reading, write_state};
 use super::input;
@@ -25,8 +26,8 @@ use super::pipeline::{Meter, each_shard, lock};
 use super::sample::{Drawn, Sample};
 use super::scorer::{Scorer, shard_number};
 use super::summary::{Fitted, ModelUsed, Timings};
-use crate::ScoreSpec;
-use crate::memory::LossModel;
+use crate::memory::{HashedLinear, LossModel};
+use crate::{Labels, ScoreSpec};
 
 /// The step of the commit record.
 const STEP: &str = "fit";
@@ -44,6 +45,7 @@ const DOCUMENT_BYTES: usize = 1 << 18;
 const PRIOR: &str = "_models/prior.gml";
 const TARGET: &str = "_models/target.gml";
 const WEIGHTS: &str = "_models/weights.json";
+const CLASSIFIER: &str = "_models/classifier.bin";
 const ASIDE: &str = "_quarantine/target.jsonl";
 
 /// Quarantine records of each shard, as lines.
@@ -53,6 +55,8 @@ type QuarantineLines = BTreeMap<usize, Vec<u8>>;
 pub(crate) struct Fitting<'a> {
     asked: Asked<'a>,
     spec: ScoreSpec,
+    /// Of the classifier.
+    recipe: Option<Recipe>,
     normalizer: Normalizer,
     pool: &'a Corpus,
     target: Corpus,
@@ -66,6 +70,9 @@ pub(crate) struct Asked<'a> {
     method: Method,
     order: Option<usize>,
     weight: Option<f64>,
+    l2: Option<f64>,
+    rounds: Option<usize>,
+    labels: Option<Labels>,
     normalizer: &'a str,
     memory: u64,
     seed: u64,
@@ -83,6 +90,9 @@ impl<'a> Asked<'a> {
             method: o.method.unwrap_or(Method::LossReduction),
             order: o.order,
             weight: o.weight,
+            l2: o.l2,
+            rounds: o.rounds,
+            labels: o.labels,
             normalizer: Self::or_default(o.normalizer.as_ref()),
             memory: o.memory.0,
             seed: o.seed,
@@ -96,6 +106,9 @@ impl<'a> Asked<'a> {
             method: o.method.unwrap_or(Method::LossReduction),
             order: o.order,
             weight: o.weight,
+            l2: o.l2,
+            rounds: o.rounds,
+            labels: o.labels,
             normalizer: Self::or_default(o.normalizer.as_ref()),
             memory: o.memory.0,
             seed: o.seed,
@@ -106,6 +119,16 @@ impl<'a> Asked<'a> {
     fn spec(&self, normalizer: &Normalizer) -> Result<ScoreSpec> {
         let refuse = |option, why: String| Err(Error::invalid_argument(option, why));
         let spec = ScoreSpec { normalizer: Some(normalizer.spec().clone()), ..ScoreSpec::of(self.method) };
+        if self.method != Method::Classifier {
+            let own = [
+                ("l2", self.l2.is_some()),
+                ("rounds", self.rounds.is_some()),
+                ("labels", self.labels.is_some()),
+            ];
+            if let Some((option, _)) = own.iter().find(|(_, given)| *given) {
+                return refuse(option, format!("is of the classifier, not of {}", self.method));
+            }
+        }
         match self.method {
             Method::LossReduction => Ok(spec),
             Method::MooreLewis if self.weight.is_some_and(|w| w != 1.0) => {
@@ -122,10 +145,23 @@ impl<'a> Asked<'a> {
                 };
                 Ok(ScoreSpec { features: Some(features), ..spec })
             }
+            Method::Classifier if self.weight.is_some() => {
+                refuse("weight", "the classifier has no such weight".into())
+            }
+            Method::Classifier => {
+                let features = HashedSpec {
+                    normalizer: self.normalizer.to_owned(),
+                    ngrams: self.order.unwrap_or(HashedSpec::default().ngrams),
+                    hash: HashKind::Xxh3 { seed: self.seed },
+                    ..ScoreSpec::classifier_features()
+                };
+                Recipe::new(self.l2, self.rounds, self.labels)?;
+                Ok(ScoreSpec { features: Some(features), labels: self.labels, ..spec })
+            }
             other => refuse(
                 "method",
                 format!(
-                    "{other} needs model files: a target is learnt from by loss-reduction, moore-lewis and dsir"
+                    "{other} is not learnt from a target: loss-reduction, moore-lewis, dsir and classifier are"
                 ),
             ),
         }
@@ -156,8 +192,12 @@ impl<'a> Fitting<'a> {
         let spec = asked.spec(&normalizer)?;
         let options = adapt::Options { order: asked.order, weight: asked.weight, ..Default::default() };
         Adapter::new(normalizer.clone(), options)?;
+        let recipe = match asked.method {
+            Method::Classifier => Some(Recipe::new(asked.l2, asked.rounds, asked.labels)?),
+            _ => None,
+        };
         let target = input::open(asked.target, "target", None, asked.on_error, control)?;
-        Ok(Self { asked, spec, normalizer, pool, target, threads, control })
+        Ok(Self { asked, spec, recipe, normalizer, pool, target, threads, control })
     }
 
     pub(crate) fn spec(&self) -> &ScoreSpec {
@@ -170,14 +210,18 @@ impl<'a> Fitting<'a> {
 
     /// What changes the models, besides the files.
     pub(crate) fn identity(&self) -> Value {
-        json!({
+        let mut identity = json!({
             "target": reading(self.asked.target),
             "order": self.asked.order,
             "weight": self.asked.weight,
             "seed": self.asked.seed,
             "poolBytes": POOL_BYTES,
             "targetBytes": TARGET_BYTES,
-        })
+        });
+        if let (Some(recipe), Some(fields)) = (self.recipe, identity.as_object_mut()) {
+            fields.insert("classifier".into(), json!(recipe));
+        }
+        identity
     }
 
     /// Learns, unless that is committed already, and loads what was learnt.
@@ -189,6 +233,7 @@ impl<'a> Fitting<'a> {
                 let pool = timings.time("sample", || self.sample_pool())?;
                 let (mut files, fitted) = timings.time("fit", || match self.asked.method {
                     Method::Dsir => self.weigh(job, &target, &pool),
+                    Method::Classifier => self.classify(job, &target, &pool),
                     _ => self.adapt(job, target, pool),
                 })?;
                 files.extend(self.write_aside(job, aside)?);
@@ -212,6 +257,11 @@ impl<'a> Fitting<'a> {
                 Box::new(dsir::load(&read(WEIGHTS)?, &job.path_of(WEIGHTS))?),
                 vec![used("weights", WEIGHTS, None)],
             ),
+            Method::Classifier => {
+                let path = job.path_of(CLASSIFIER);
+                let model = HashedLinear::from_bytes(&read(CLASSIFIER)?).map_err(|e| e.at_path(path))?;
+                (Box::new(model), vec![used("classifier", CLASSIFIER, None)])
+            }
             _ => {
                 let weight = fitted.weight.unwrap_or(1.0);
                 let prior = Model::from_bytes(&read(PRIOR)?)?;
@@ -280,6 +330,7 @@ impl<'a> Fitting<'a> {
             lookalikes: fit.lookalikes,
             discrimination: fit.choice.discrimination,
             candidates: fit.choice.candidates,
+            self_trained: None,
         };
         Ok((files, fitted))
     }
@@ -290,6 +341,17 @@ impl<'a> Fitting<'a> {
         let mut file = job.temp_writer(WEIGHTS)?;
         let path = file.path().to_owned();
         serde_json::to_writer(&mut file, &weights).map_err(|e| Error::io(path, "write", e.into()))?;
+        Ok((vec![file.finish()?], fitted))
+    }
+
+    fn classify(&self, job: &Job, target: &[Drawn], pool: &[Drawn]) -> Result<(Vec<Finished>, Fitted)> {
+        let features = self.spec.features.clone().unwrap_or_else(ScoreSpec::classifier_features);
+        let recipe = self.recipe.map_or_else(|| Recipe::new(None, None, None), Ok)?;
+        let (model, fitted) =
+            classifier::learn(features, recipe, target, pool, self.asked.seed, self.control)?;
+        let mut file = job.temp_writer(CLASSIFIER)?;
+        let path = file.path().to_owned();
+        model.write(&mut file).map_err(|e| Error::io(path, "write", e))?;
         Ok((vec![file.finish()?], fitted))
     }
 

@@ -1,6 +1,10 @@
 //! The jobs: from options to files, resumable at any moment.
 
 mod aside;
+mod classifier;
+mod columns;
+pub mod combine;
+mod curriculum;
 mod dsir;
 mod extremes;
 pub mod fit;
@@ -9,7 +13,9 @@ pub(crate) mod identity;
 pub(crate) mod input;
 mod models;
 mod options;
+mod pairs;
 pub(crate) mod pipeline;
+pub mod rate;
 pub(crate) mod sample;
 pub mod score;
 mod scorefiles;
@@ -21,10 +27,12 @@ pub(crate) mod words;
 mod writing;
 
 pub use options::{
-    ByteSize, Crossing, Cutoffs, DiscountFallback, DuplicateIds, FitOptions, Method, OnError, Quotas,
-    ScoreOptions, SelectOptions, SourceOptions,
+    ByteSize, CombineOptions, Crossing, CurriculumOptions, Cutoffs, DiscountFallback, DuplicateIds,
+    FitOptions, Method, OnContradiction, OnError, Quotas, RateOptions, Raters, ScoreOptions, SelectOptions,
+    SourceOptions,
 };
 pub use summary::{
-    Candidate, Discrimination, Example, FitSummary, Fitted, GroupReport, ModelUsed, Percentile, Phase,
-    Reason, SUMMARY_SCHEMA, ScoreSummary, SelectSummary, ShardCounts, Tally,
+    Candidate, CombineSummary, Contradicted, CurriculumReport, Discrimination, Example, FitSummary, Fitted,
+    GroupReport, ModelUsed, Percentile, Phase, Rated, RaterReport, Reason, SUMMARY_SCHEMA, ScoreSummary,
+    SelectSummary, SelfTrained, ShardCounts, Tally,
 };

@@ -17,8 +17,24 @@ pub(crate) fn load(options: &ScoreOptions) -> Result<(Scorer, Vec<ModelUsed>)> {
         normalizer: options.normalizer.clone(),
     };
     let method = options.method.unwrap_or_else(|| named.method());
-    if method == Method::Dsir {
-        return Err(Error::invalid_argument("target", "dsir learns from a target, not from model files"));
+    if matches!(method, Method::Dsir | Method::Classifier) {
+        let message = format!("{method} learns from a target, not from model files");
+        return Err(Error::invalid_argument("target", message));
+    }
+    if method.roles().is_empty() {
+        return Err(Error::invalid_argument(
+            "method",
+            format!("{method} is not made by models of a language"),
+        ));
+    }
+    for (option, given) in [
+        ("l2", options.l2.is_some()),
+        ("rounds", options.rounds.is_some()),
+        ("labels", options.labels.is_some()),
+    ] {
+        if given {
+            return Err(Error::invalid_argument(option, "is of the classifier, which learns from a target"));
+        }
     }
     let mut models = Vec::new();
     let mut used = Vec::new();

@@ -7,12 +7,14 @@ use std::fmt;
 
 use gristmill_core::{Code, Error, Result};
 pub use gristmill_data::OnError;
+use gristmill_mix::Direction;
 pub use gristmill_select::Crossing;
 use gristmill_select::Decimal;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::Labels;
 pub use crate::methods::{Cutoffs, Method};
 
 /// Where documents come from: a path, directory, glob or URL, several of them, or a table that also says how
@@ -330,6 +332,18 @@ pub struct ScoreOptions {
     /// With `target`: how text becomes tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalizer: Option<String>,
+    /// Of `classifier`: the penalty, which is `1/C`; 1 when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub l2: Option<f64>,
+    /// Of `classifier`: rounds of self-training on the pool's sample; none when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounds: Option<usize>,
+    /// Of `classifier`: adds a column `label`, and says which probabilities self-training is sure of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Labels>,
+    /// A column of numbers that the pool has already, which are then the scores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rating: Option<String>,
     /// `i/n`, i from 0 to n − 1: score only this share of the shards. The shares meet in `output`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
@@ -370,6 +384,10 @@ impl ScoreOptions {
             order: None,
             weight: None,
             normalizer: None,
+            l2: None,
+            rounds: None,
+            labels: None,
+            rating: None,
             worker: None,
             fresh: false,
             threads: None,
@@ -384,11 +402,33 @@ impl ScoreOptions {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Quotas {
-    /// The column whose values are the groups.
-    pub column: String,
+    /// The column whose values are the groups, or several: then each combination of their values is one, as
+    /// `web/science`.
+    #[serde(deserialize_with = "one_or_many", serialize_with = "one_or_list")]
+    pub column: Vec<String>,
     /// The share of the budget for each group, as positive weights; in proportion to the pool when not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shares: Option<BTreeMap<String, Decimal>>,
+}
+
+/// One name by itself, several as a list.
+fn one_or_list<S: Serializer>(names: &[String], s: S) -> Result<S::Ok, S::Error> {
+    match names {
+        [one] => one.serialize(s),
+        several => several.serialize(s),
+    }
+}
+
+/// The order in which the selected documents are to be trained on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CurriculumOptions {
+    /// Which end of the scores comes first; `ascending` when not given.
+    #[serde(default)]
+    pub direction: Direction,
+    /// Draws the order at random, with odds of `exp(difference / temperature)` for which of two comes first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
 }
 
 /// Select a training set from a pool.
@@ -403,6 +443,9 @@ pub struct SelectOptions {
     /// The output of a finished score job, instead of `target`: nothing is scored again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scores: Option<String>,
+    /// A column of numbers that the pool has already, instead of `target`: these are the scores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rating: Option<String>,
     /// The directory or URL for the selected shards.
     pub output: String,
     /// How much to keep: `10%`, `2500docs`, `1.5Btokens`, `200MB`; a bare number counts tokens.
@@ -420,9 +463,27 @@ pub struct SelectOptions {
     /// How text becomes tokens; `unicode-words/1` when not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalizer: Option<String>,
+    /// Of `classifier`: the penalty, which is `1/C`; 1 when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub l2: Option<f64>,
+    /// Of `classifier`: rounds of self-training on the pool's sample; none when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounds: Option<usize>,
+    /// Of `classifier`: adds a column `label`, and says which probabilities self-training is sure of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Labels>,
     /// Sample without replacement in proportion to `exp(score / temperature)` instead of taking the top.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
+    /// The temperature counts standard deviations of the scores, as QuRating normalises them.
+    #[serde(default)]
+    pub standardize: bool,
+    /// Sample every document with the same probability, whatever its score; the threshold stays a threshold.
+    #[serde(default)]
+    pub uniform: bool,
+    /// Also write down in which order to train on what was selected, as `_curriculum.parquet`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub curriculum: Option<CurriculumOptions>,
     /// Seed of all sampling and of the order of ties.
     #[serde(default)]
     pub seed: u64,
@@ -474,13 +535,20 @@ impl SelectOptions {
             pool,
             target: None,
             scores: None,
+            rating: None,
             output: output.into(),
             budget: None,
             method: None,
             order: None,
             weight: None,
             normalizer: None,
+            l2: None,
+            rounds: None,
+            labels: None,
             temperature: None,
+            standardize: false,
+            uniform: false,
+            curriculum: None,
             seed: 0,
             threshold: None,
             quotas: None,
@@ -505,6 +573,129 @@ impl SelectOptions {
             OnError::Quarantine => DuplicateIds::Drop,
         })
     }
+}
+
+/// What becomes of judgements that contradict each other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnContradiction {
+    /// Both are learnt from, which pulls towards a tie, and they are reported.
+    #[default]
+    Keep,
+    /// Neither is learnt from, and they are reported.
+    Drop,
+    /// The job stops with an error that names both places.
+    Fail,
+}
+
+/// Rate every document of a pool by what judgements of pairs teach.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RateOptions {
+    /// A file of JSON lines: `a` and `b` are ids of the pool, and `p` is how probable it is that `a` is the better
+    /// one (or `better` is `"a"`, `"b"` or `"tie"`).
+    pub pairs: String,
+    /// The documents to rate, those of the pairs among them.
+    pub pool: SourceOptions,
+    /// The directory or URL for the score files.
+    pub output: String,
+    /// A column of embeddings to learn from, lists of numbers, instead of the words of the text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<String>,
+    /// How text becomes tokens; `unicode-words/1` when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub normalizer: Option<String>,
+    /// Length of the longest n-grams; 2 when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<usize>,
+    /// The penalty; that with the lowest loss on pairs held out when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub l2: Option<f64>,
+    /// Judgements with a probability closer to one half than this are left out; 0 when not given.
+    #[serde(default)]
+    pub min_confidence: f64,
+    /// What becomes of judgements that contradict each other.
+    #[serde(default)]
+    pub contradictions: OnContradiction,
+    /// `i/n`, i from 0 to n − 1: rate only this share of the shards. The shares meet in `output`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
+    /// Start over instead of resuming what is in `output`.
+    #[serde(default)]
+    pub fresh: bool,
+    /// Threads; all that the process may use when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<usize>,
+    /// What to do with what cannot be read.
+    #[serde(default)]
+    pub on_error: OnError,
+    /// Seed of hashes, folds and order.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+impl RateOptions {
+    /// Ratings of `pool` in the directory `output`, all else by default.
+    pub fn new(pairs: impl Into<String>, pool: SourceOptions, output: impl Into<String>) -> Self {
+        Self {
+            pairs: pairs.into(),
+            pool,
+            output: output.into(),
+            embedding: None,
+            normalizer: None,
+            order: None,
+            l2: None,
+            min_confidence: 0.0,
+            contradictions: OnContradiction::Keep,
+            worker: None,
+            fresh: false,
+            threads: None,
+            on_error: OnError::Fail,
+            seed: 0,
+        }
+    }
+}
+
+/// The scores to combine: a directory whose subdirectories are outputs of score jobs, named after the raters, or
+/// the output of each rater.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Raters {
+    /// The directory of all.
+    Directory(String),
+    /// One output for each rater.
+    Each(BTreeMap<String, String>),
+}
+
+/// Combine several scores of one pool into one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CombineOptions {
+    /// The scores.
+    pub scores: Raters,
+    /// A CSV file of training runs: a column for the weight of each rater, and columns of losses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs: Option<String>,
+    /// The loss to lower, by its column or a part of the name that is its own; not needed where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<String>,
+    /// The weights, instead of runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<BTreeMap<String, f64>>,
+    /// Only draw so many random weights to make runs with, and write them to `output` as CSV.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<usize>,
+    /// The directory or URL for the score files; with `sample`, the CSV file.
+    pub output: String,
+    /// Start over instead of resuming what is in `output`.
+    #[serde(default)]
+    pub fresh: bool,
+    /// Threads; all that the process may use when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<usize>,
+    /// Seed of all draws.
+    #[serde(default)]
+    pub seed: u64,
 }
 
 #[cfg(test)]

@@ -1,16 +1,19 @@
 //! Pool and models, or pool and target, to score files.
 
-use gristmill_core::{Control, Error, Result};
+use gristmill_core::{Code, Control, Error, Result};
 use gristmill_data::{Job, JobOptions, JobSpec, WorkerShare};
+use gristmill_ngram::normalize::Normalizer;
 
+use super::columns::Groups;
 use super::fitting::{Asked, Fitting};
 use super::options::ScoreOptions;
 use super::pipeline::threads;
 use super::scorefiles::ScoreFiles;
+use super::scorer::{Report, Scorer};
 use super::scoring::{Scoring, collect};
 use super::summary::{SUMMARY_SCHEMA, ScoreSummary, Timings};
 use super::{identity, input, models};
-use crate::Keep;
+use crate::{Keep, Method, ScoreSpec};
 
 /// Scores every document of a pool, shard by shard; a run that is stopped at any moment continues where it
 /// was.
@@ -31,6 +34,11 @@ pub fn run(options: ScoreOptions, control: &Control) -> Result<ScoreSummary> {
     };
 
     let (job, scorer, used, fitted) = match &options.target {
+        None if options.method == Some(Method::Rating) || options.rating.is_some() => {
+            let scorer = rating(&options)?;
+            let config = identity::config(&scorer.spec, &[], &options.pool, []);
+            (open(JobSpec::new("score", config))?, scorer, Vec::new(), None)
+        }
         None => {
             let (scorer, used) = timings.time("load", || models::load(&options))?;
             let config = identity::config(&scorer.spec, &used, &options.pool, []);
@@ -46,17 +54,28 @@ pub fn run(options: ScoreOptions, control: &Control) -> Result<ScoreSummary> {
             (job, fit.scorer, fit.models, Some(fit.fitted))
         }
     };
-    let scoring =
-        Scoring { job: &job, corpus: &pool, scorer: &scorer, models: &used, folder: "", threads, control };
+    let groups = Groups::default();
+    let scoring = Scoring {
+        job: &job,
+        corpus: &pool,
+        scorer: &scorer,
+        groups: &groups,
+        models: &used,
+        folder: "",
+        threads,
+        control,
+    };
     let done = timings.time("score", || scoring.run())?;
     let (report, shards) = collect(&job, pool.shards().len(), done)?;
+    check_rated(&scorer.spec, &report)?;
     if shards.pending == 0 {
         job.remove_temporaries()?;
     }
     let percentiles = match shards.pending {
         0 if !options.percentiles.is_empty() => {
             let spec = &scorer.spec;
-            let files = ScoreFiles { pool: &pool, job: &job, folder: "", spec, threads, control };
+            let groups = &groups;
+            let files = ScoreFiles { pool: &pool, job: &job, folder: "", spec, groups, threads, control };
             let of = &options.percentiles;
             timings.time("percentiles", || files.percentiles(of, report.tally.scored.documents))?
         }
@@ -79,10 +98,55 @@ pub fn run(options: ScoreOptions, control: &Control) -> Result<ScoreSummary> {
         models: used,
         fitted,
         percentiles,
+        rated: None,
         best,
         worst,
         timings: timings.into_phases(),
     })
+}
+
+/// The scorer that takes a column of the pool for its word.
+fn rating(options: &ScoreOptions) -> Result<Scorer> {
+    let given = [
+        ("method", options.method.is_some_and(|m| m != Method::Rating)),
+        ("model", options.model.is_some()),
+        ("prior", options.prior.is_some()),
+        ("conditional", options.conditional.is_some()),
+        ("order", options.order.is_some()),
+        ("weight", options.weight.is_some()),
+        ("l2", options.l2.is_some()),
+        ("rounds", options.rounds.is_some()),
+        ("labels", options.labels.is_some()),
+        ("cutoffs", options.cutoffs.is_some()),
+    ];
+    if let Some((option, _)) = given.iter().find(|(_, given)| *given) {
+        return Err(Error::invalid_argument(option, "a rating is a column of the pool as it is"));
+    }
+    rating_by(options.rating.as_deref(), options.normalizer.as_deref())
+}
+
+/// The scorer by a column of ratings.
+pub(crate) fn rating_by(column: Option<&str>, normalizer: Option<&str>) -> Result<Scorer> {
+    let column =
+        column.ok_or_else(|| Error::invalid_argument("rating", "name the column with the ratings"))?;
+    let normalizer = Normalizer::resolve(normalizer.unwrap_or(Normalizer::UNICODE_WORDS))?;
+    let spec = ScoreSpec {
+        column: Some(column.to_owned()),
+        normalizer: Some(normalizer.spec().clone()),
+        ..ScoreSpec::of(Method::Rating)
+    };
+    Scorer::by_rating(spec, normalizer)
+}
+
+/// In JSON lines a misspelt column is one that no document has.
+pub(crate) fn check_rated(spec: &ScoreSpec, report: &Report) -> Result<()> {
+    match &spec.column {
+        Some(column) if report.tally.scored.documents == 0 && report.tally.read.documents > 0 => {
+            Err(Error::new(Code::MissingColumn, format!("no document has a value in the column {column:?}"))
+                .at_column(column))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Models are either read from files or learnt from a target.
@@ -93,6 +157,7 @@ fn refuse_models(options: &ScoreOptions) -> Result<()> {
         ("conditional", options.conditional.is_some()),
         // They belong to the perplexity of a model file.
         ("cutoffs", options.cutoffs.is_some()),
+        ("rating", options.rating.is_some()),
     ];
     match named.iter().find(|(_, named)| *named) {
         None => Ok(()),

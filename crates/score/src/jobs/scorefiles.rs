@@ -8,8 +8,10 @@ use arrow_select::concat::concat_batches;
 use arrow_select::take::take_record_batch;
 use gristmill_core::{Code, Control, Counts, Error, Result, ResultExt};
 use gristmill_data::{Corpus, Job, ReadOptions, Tables, read_tables};
+use gristmill_mix::Moments;
 use gristmill_select::{Budget, Criteria, Cut, DuplicateFinder, FirstPlaces, Item, Selector, id_hash};
 
+use super::columns::Groups;
 use super::pipeline::{Lane, each_shard, lock};
 use super::scorer::{GROUP, shard_number};
 use super::scoring::sidecar_name;
@@ -24,6 +26,8 @@ pub(crate) struct ScoreFiles<'a> {
     pub(crate) job: &'a Job,
     pub(crate) folder: &'a str,
     pub(crate) spec: &'a ScoreSpec,
+    /// The columns of the quotas.
+    pub(crate) groups: &'a Groups,
     pub(crate) threads: usize,
     pub(crate) control: &'a Control,
 }
@@ -64,7 +68,7 @@ impl ScoreFiles<'_> {
         mut show: impl FnMut(&Entry<'_>) -> Result<()>,
     ) -> Result<()> {
         let tables = self.open(shard)?;
-        let grouped = self.pool.source().group.is_some();
+        let grouped = self.groups.any();
         if grouped && tables.schema().column_with_name(GROUP).is_none() {
             return self.each_with_pool_groups(shard, lane, tables, show);
         }
@@ -87,9 +91,10 @@ impl ScoreFiles<'_> {
         mut show: impl FnMut(&Entry<'_>) -> Result<()>,
     ) -> Result<()> {
         let mut cursor = Cursor::new(tables, &self.pool.shards()[shard].url);
-        for batch in self.pool.read(shard, ReadOptions::default(), self.control)? {
+        for batch in self.pool.read(shard, self.groups.reads(ReadOptions::default()), self.control)? {
             lane.check()?;
-            let batch = batch?;
+            let mut batch = batch?;
+            self.groups.apply(&mut batch)?;
             if batch.is_empty() {
                 continue;
             }
@@ -200,6 +205,27 @@ impl ScoreFiles<'_> {
             .at_path(url(found.place.0))
             .at_row(found.place.1)
             .hint("drop all but the first with --duplicate-ids drop, or keep them with --duplicate-ids keep")
+    }
+
+    /// Mean and spread of the scores that can be selected.
+    pub(crate) fn moments(&self, excluded: &Excluded) -> Result<Moments> {
+        let by_shard = Mutex::new(vec![Moments::default(); self.pool.shards().len()]);
+        self.each_shard(|shard, lane| {
+            let mut moments = Moments::default();
+            self.each(shard, lane, |e| {
+                let Item { score, counts, row, .. } = e.item;
+                if counts.tokens > 0 && score.is_finite() && !is_in(&excluded[shard], row) {
+                    moments.add(score);
+                }
+                Ok(())
+            })?;
+            lock(&by_shard)[shard] = moments;
+            Ok(())
+        })?;
+        // In the order of the shards, whatever the threads.
+        let mut all = Moments::default();
+        by_shard.into_inner().unwrap_or_else(|e| e.into_inner()).iter().for_each(|one| all.merge(one));
+        Ok(all)
     }
 
     /// Finds the exact cut.

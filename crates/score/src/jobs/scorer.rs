@@ -5,10 +5,13 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use gristmill_core::{Code, Counts, Error, Result};
-use gristmill_data::{DocBatch, Quarantined};
+use gristmill_data::{DocBatch, Quarantined, ReadOptions};
+use gristmill_mix::Dense;
+use gristmill_ngram::normalize::Normalizer;
 use gristmill_select::Reason;
 use serde::{Deserialize, Serialize};
 
+use super::columns::{numbers, vectors};
 use super::extremes::Extremes;
 use super::summary::Tally;
 use crate::memory::{LossModel, Scratch};
@@ -38,7 +41,24 @@ impl Report {
 /// Everything that it takes to score a document.
 pub(crate) struct Scorer {
     pub(crate) spec: ScoreSpec,
-    losses: Box<dyn LossModel>,
+    basis: Basis,
+}
+
+/// What scores are made from.
+enum Basis {
+    /// The text.
+    Text(Box<dyn LossModel>),
+    /// A number that the pool has for each document.
+    Rating(Normalizer),
+    /// An embedding that the pool has for each document, and the weights of its components.
+    Embedding(Normalizer, Vec<f64>),
+}
+
+/// The values of a batch's column that scores follow from.
+enum Values {
+    None,
+    Numbers(Vec<Option<f64>>),
+    Vectors(Vec<Option<Vec<f32>>>),
 }
 
 /// A scored batch.
@@ -64,7 +84,7 @@ impl Scorer {
     pub(crate) fn with_spec(spec: ScoreSpec, losses: Box<dyn LossModel>) -> Result<Self> {
         spec.validate()?;
         losses.supports(&spec)?;
-        Ok(Self { spec, losses })
+        Ok(Self { spec, basis: Basis::Text(losses) })
     }
 
     /// The same with a column for the part of the pool that a score falls into.
@@ -74,16 +94,58 @@ impl Scorer {
         Ok(self)
     }
 
-    /// What is known of every text of a batch, in turn.
+    /// A scorer by a column of ratings: `spec` is that of `rating`.
+    pub(crate) fn by_rating(spec: ScoreSpec, normalizer: Normalizer) -> Result<Self> {
+        spec.validate()?;
+        Ok(Self { spec, basis: Basis::Rating(normalizer) })
+    }
+
+    /// A scorer by a column of embeddings: `spec` is that of `bradley-terry` with such a column.
+    pub(crate) fn by_embedding(spec: ScoreSpec, normalizer: Normalizer, weights: Vec<f64>) -> Result<Self> {
+        spec.validate()?;
+        Ok(Self { spec, basis: Basis::Embedding(normalizer, weights) })
+    }
+
+    /// What must be read of the pool.
+    pub(crate) fn reads(&self) -> ReadOptions {
+        match self.basis {
+            Basis::Text(_) => ReadOptions::default(),
+            _ => ReadOptions::all(),
+        }
+    }
+
+    /// What of the batch's columns scores are made from.
+    fn values(&self, batch: &DocBatch) -> Result<Values> {
+        let name = self.spec.column.as_deref().unwrap_or_default();
+        match self.basis {
+            _ if batch.is_empty() => Ok(Values::None),
+            Basis::Text(_) => Ok(Values::None),
+            Basis::Rating(_) => numbers(batch, name).map(Values::Numbers),
+            Basis::Embedding(..) => vectors(batch, name).map(Values::Vectors),
+        }
+    }
+
+    /// What is known of every document of a batch that has a text, in turn.
     fn sums(&self, batch: &DocBatch, scratch: &mut Scratch) -> Result<Vec<Sums>> {
         let present = || (0..batch.len()).filter_map(|i| Some((i, batch.text(i)?)));
-        let texts: Vec<_> = present().map(|(_, text)| text).collect();
-        let mut sums = Vec::with_capacity(texts.len());
-        self.losses.texts(&self.spec, &texts, scratch, &mut sums).map_err(|e| {
-            match present().nth(sums.len()) {
-                Some((i, _)) => e.at_row(batch.rows[i]),
-                None => e,
+        let mut sums = Vec::with_capacity(batch.len());
+        let done = match &self.basis {
+            Basis::Text(losses) => {
+                let texts: Vec<_> = present().map(|(_, text)| text).collect();
+                losses.texts(&self.spec, &texts, scratch, &mut sums)
             }
+            Basis::Rating(normalizer) | Basis::Embedding(normalizer, _) => {
+                let values = self.values(batch)?;
+                present().try_for_each(|(i, text)| {
+                    let score = self.value(&values, i)?;
+                    sums.push(valued(normalizer, text, score, scratch)?);
+                    Ok(())
+                })
+            }
+        };
+        done.map_err(|e| match present().nth(sums.len()) {
+            Some((i, _)) => e.at_row(batch.rows[i]),
+            None => e,
         })?;
         for (sums, (i, text)) in sums.iter_mut().zip(present()) {
             sums.n_bytes = u32::try_from(text.len()).map_err(|_| {
@@ -91,6 +153,22 @@ impl Scorer {
             })?;
         }
         Ok(sums)
+    }
+
+    /// The score of the document `i` of a batch with these values, where it has one.
+    fn value(&self, values: &Values, i: usize) -> Result<Option<f64>> {
+        match (&self.basis, values) {
+            (Basis::Rating(_), Values::Numbers(numbers)) => Ok(numbers[i]),
+            (Basis::Embedding(_, weights), Values::Vectors(vectors)) => {
+                let rating = |row: &Vec<f32>| -> Result<f64> {
+                    Dense::new(weights.len()).push(row)?;
+                    Ok(row.iter().zip(weights).map(|(x, w)| f64::from(*x) * w).sum())
+                };
+                let column = self.spec.column.as_deref().unwrap_or_default();
+                vectors[i].as_ref().map(rating).transpose().map_err(|e| e.at_column(column))
+            }
+            _ => Err(Error::new(Code::Internal, "a batch was read without its values")),
+        }
     }
 
     /// Scores a batch. `schema` is that of [`sidecar_schema`].
@@ -131,6 +209,15 @@ impl Scorer {
         }
         Ok(Piece { batch: scores, report, quarantined: batch.quarantined })
     }
+}
+
+/// What is known of a document whose score is a value that it came with. One without the value has nothing that is
+/// scored.
+fn valued(normalizer: &Normalizer, text: &str, score: Option<f64>, scratch: &mut Scratch) -> Result<Sums> {
+    let mut n_tokens = 0u32;
+    normalizer.for_each_token(text, &mut scratch.words, |_| n_tokens = n_tokens.saturating_add(1))?;
+    let n_scored = u32::from(score.is_some());
+    Ok(Sums { n_tokens, n_scored, nll: [score.unwrap_or(f64::NAN), 0.0], ..Sums::default() })
 }
 
 /// Shards are numbered in 32 bits wherever documents are ordered.

@@ -2,9 +2,10 @@
 
 use arrow_schema::SchemaRef;
 use gristmill_core::{Code, Control, Error, Result, Unit};
-use gristmill_data::{Corpus, DocBatch, Job, JobFile, ReadOptions, Shard, SidecarWriter};
+use gristmill_data::{Corpus, DocBatch, Job, JobFile, Shard, SidecarWriter};
 use serde_json::json;
 
+use super::columns::Groups;
 use super::identity::{describe, read_state, write_state};
 use super::input::count_unread;
 use super::pipeline::{Lane, Meter, each_shard, ordered};
@@ -17,7 +18,12 @@ pub(crate) const STEP: &str = "score";
 
 /// The name of a shard's score file below the directory that holds all of them.
 pub(crate) fn sidecar_name(folder: &str, shard: &Shard) -> String {
-    format!("{folder}{}.scores.parquet", shard.name)
+    sidecar_of(folder, &shard.name)
+}
+
+/// The same, for the name of a shard.
+pub(crate) fn sidecar_of(folder: &str, shard: &str) -> String {
+    format!("{folder}{shard}.scores.parquet")
 }
 
 /// All that the step needs.
@@ -25,6 +31,8 @@ pub(crate) struct Scoring<'a> {
     pub(crate) job: &'a Job,
     pub(crate) corpus: &'a Corpus,
     pub(crate) scorer: &'a Scorer,
+    /// The columns of the quotas, whose values are kept beside the scores.
+    pub(crate) groups: &'a Groups,
     pub(crate) models: &'a [ModelUsed],
     /// Where score files go: empty, or a directory with its slash.
     pub(crate) folder: &'a str,
@@ -51,7 +59,8 @@ impl Scoring<'_> {
     fn shard(&self, index: usize, lane: Lane<'_>, meter: &Meter<'_>) -> Result<()> {
         let shard = &self.corpus.shards()[index];
         let schema = self.schema(shard);
-        let mut reader = self.corpus.read(index, ReadOptions::default(), self.control)?;
+        let reads = self.groups.reads(self.scorer.reads());
+        let mut reader = self.corpus.read(index, reads, self.control)?;
         let file = self.job.temp_writer(&sidecar_name(self.folder, shard))?;
         let path = file.path().to_owned();
         let metadata = schema.metadata().iter().map(|(k, v)| (k.clone(), v.clone())).collect();
@@ -60,7 +69,10 @@ impl Scoring<'_> {
             Aside { job: self.job, name: format!("_quarantine/{}.jsonl", shard.name), file: None };
         let mut report = Report::default();
         let mut rows = 0;
-        let work = |scratch: &mut Scratch, batch: DocBatch| self.scorer.piece(&schema, batch, scratch);
+        let work = |scratch: &mut Scratch, mut batch: DocBatch| {
+            self.groups.apply(&mut batch)?;
+            self.scorer.piece(&schema, batch, scratch)
+        };
         ordered(&mut reader, lane, Scratch::default, work, |piece: Piece| {
             writer.write(&piece.batch)?;
             aside.write(&piece)?;
@@ -91,8 +103,7 @@ impl Scoring<'_> {
             "fingerprint": shard.fingerprint,
             "where": self.corpus.source().filter,
         });
-        let group = self.corpus.source().group.is_some();
-        sidecar_schema(&self.scorer.spec, &describe(self.models), &input, group)
+        sidecar_schema(&self.scorer.spec, &describe(self.models), &input, self.groups.any())
     }
 }
 

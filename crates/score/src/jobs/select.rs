@@ -5,15 +5,20 @@ use gristmill_data::{Corpus, Job, JobOptions, JobSpec, OutputFormat, ReadOptions
 use gristmill_select::{Budget, Criteria};
 use serde_json::json;
 
+use super::columns::Groups;
+use super::curriculum::Ordering;
 use super::fitting::{Asked, Fitting};
 use super::identity::{self, scores_of};
 use super::input;
 use super::options::{DuplicateIds, SelectOptions, SourceOptions};
 use super::pipeline::threads;
+use super::score::{check_rated, rating_by};
 use super::scorefiles::{Excluded, ScoreFiles};
 use super::scorer::Report;
 use super::scoring::{Scoring, collect};
-use super::summary::{Fitted, ModelUsed, SUMMARY_SCHEMA, SelectSummary, ShardCounts, Timings};
+use super::summary::{
+    CurriculumReport, Fitted, ModelUsed, SUMMARY_SCHEMA, SelectSummary, ShardCounts, Timings,
+};
 use super::writing::{Selected, Writing, added_fields};
 use crate::{Keep, ScoreSpec};
 
@@ -28,8 +33,8 @@ const REPORT: &str = "report";
 /// Shards whose column names are looked at before the work begins.
 const PEEKED: usize = 16;
 
-/// Selects from a pool: by its likeness to a target sample, which takes fitting and scoring first, or by scores
-/// that are there already. A run that is stopped at any moment continues where it was.
+/// Selects from a pool: by its likeness to a target sample, which takes fitting and scoring first, by scores
+/// that are there already, or by a column of ratings. A run that is stopped at any moment continues where it was.
 ///
 /// # Errors
 /// [`Code::TargetTooSmall`] when there is too little target text to learn from, [`Code::DuplicateId`] when two
@@ -37,14 +42,43 @@ const PEEKED: usize = 16;
 /// job, and those of options, reading and writing.
 pub fn run(options: SelectOptions, control: &Control) -> Result<SelectSummary> {
     let request = Request::of(&options, control)?;
-    match (&options.target, &options.scores) {
-        (Some(target), None) => request.by_target(target),
-        (None, Some(scores)) => request.by_scores(scores),
+    match (&options.target, &options.scores, &options.rating) {
+        (Some(target), None, None) => request.by_target(target),
+        (None, Some(scores), None) => request.by_scores(scores),
+        (None, None, Some(column)) => request.by_rating(column),
         _ => Err(Error::invalid_argument(
             "target",
-            "give a target sample, or the scores of the pool, and not both",
+            "give a target sample, the scores of the pool, or a column with ratings, and one of them only",
         )),
     }
+}
+
+/// The temperature at which no score matters: every document draws its place by noise alone.
+const UNIFORM: f64 = f64::MAX;
+
+fn check_sampling(o: &SelectOptions) -> Result<()> {
+    if o.uniform && o.temperature.is_some() {
+        return Err(Error::invalid_argument(
+            "uniform",
+            "is sampling without regard to scores: leave the temperature out",
+        ));
+    }
+    if o.uniform && o.budget.is_none() {
+        return Err(Error::invalid_argument("uniform", "sampling needs a budget"));
+    }
+    if o.standardize && o.temperature.is_none() {
+        return Err(Error::invalid_argument(
+            "standardize",
+            "says what a temperature counts in: give a temperature",
+        ));
+    }
+    if o.quotas.as_ref().is_some_and(|q| q.column.is_empty()) {
+        return Err(Error::invalid_argument("quotas", "name a column"));
+    }
+    if o.curriculum.and_then(|c| c.temperature).is_some_and(|t| !(t.is_finite() && t > 0.0)) {
+        return Err(Error::invalid_argument("curriculum", "the temperature must be a finite number above 0"));
+    }
+    Ok(())
 }
 
 /// Options that were checked, and the pool.
@@ -56,6 +90,7 @@ struct Request<'a> {
     format: Option<OutputFormat>,
     threads: usize,
     pool: Corpus,
+    groups: Groups,
     control: &'a Control,
 }
 
@@ -72,24 +107,26 @@ struct Scored<'a> {
 impl<'a> Request<'a> {
     fn of(options: &'a SelectOptions, control: &'a Control) -> Result<Self> {
         let quotas = options.quotas.as_ref();
+        check_sampling(options)?;
         let criteria = Criteria {
             budget: options.budget.as_deref().map(Budget::parse).transpose()?,
             threshold: options.threshold,
             lowest: false,
-            temperature: options.temperature,
+            temperature: if options.uniform { Some(UNIFORM) } else { options.temperature },
             seed: options.seed,
             crossing: options.crossing,
             quotas: quotas.map(|q| gristmill_select::Quotas { shares: q.shares.clone() }),
         };
         criteria.validate()?;
-        let group = quotas.map(|q| q.column.as_str());
+        let groups = Groups(quotas.map_or_else(Vec::new, |q| q.column.clone()));
         Ok(Self {
             options,
             criteria,
             worker: options.worker.as_deref().map(WorkerShare::parse).transpose()?.unwrap_or_default(),
             format: options.output_format.as_deref().map(OutputFormat::parse).transpose()?,
             threads: threads(options.threads)?,
-            pool: input::open(&options.pool, "pool", group, options.on_error, control)?,
+            pool: input::open(&options.pool, "pool", groups.single(), options.on_error, control)?,
+            groups,
             control,
         })
     }
@@ -102,12 +139,25 @@ impl<'a> Request<'a> {
     /// What the selection itself adds to the identity of a job. How duplicates are treated is no part of it:
     /// a job that met one can continue under another rule.
     fn selection(&self, spec: &ScoreSpec) -> serde_json::Value {
-        json!({
+        let quota = match self.groups.0.as_slice() {
+            [] => serde_json::Value::Null,
+            [one] => json!(one),
+            several => json!(several),
+        };
+        let mut selection = json!({
             "criteria": self.criteria_for(spec),
-            "quotaColumn": self.options.quotas.as_ref().map(|q| &q.column),
+            "quotaColumn": quota,
             "format": self.format.map(OutputFormat::extension),
             "prefix": self.options.prefix,
-        })
+        });
+        if let Some(fields) = selection.as_object_mut() {
+            let more = [
+                ("standardize", self.options.standardize.then_some(json!(true))),
+                ("curriculum", self.options.curriculum.map(|c| json!(c))),
+            ];
+            fields.extend(more.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+        }
+        selection
     }
 
     fn criteria_for(&self, spec: &ScoreSpec) -> Criteria {
@@ -133,6 +183,7 @@ impl<'a> Request<'a> {
             job: &job,
             corpus: &self.pool,
             scorer: &fit.scorer,
+            groups: &self.groups,
             models: &fit.models,
             folder: SCORES,
             threads: self.threads,
@@ -150,17 +201,55 @@ impl<'a> Request<'a> {
         self.finish(&job, scored, timings)
     }
 
-    fn by_scores(self, scores: &str) -> Result<SelectSummary> {
+    /// By a column of the pool, which is scored like any other method.
+    fn by_rating(self, column: &str) -> Result<SelectSummary> {
         let o = self.options;
-        for (option, given) in [
+        self.refuse_fitting("a rating is a column of the pool as it is")?;
+        let mut timings = Timings::default();
+        let scorer = rating_by(Some(column), o.normalizer.as_deref())?;
+        self.check_names(&scorer.spec)?;
+        let more = [("selection", self.selection(&scorer.spec))];
+        let config = identity::config(&scorer.spec, &[], &o.pool, more);
+        let job = self.job(JobSpec::new("select", config))?;
+        let scoring = Scoring {
+            job: &job,
+            corpus: &self.pool,
+            scorer: &scorer,
+            groups: &self.groups,
+            models: &[],
+            folder: SCORES,
+            threads: self.threads,
+            control: self.control,
+        };
+        let done = timings.time("score", || scoring.run())?;
+        let scored =
+            Scored { job: &job, folder: SCORES, spec: scorer.spec, models: Vec::new(), fitted: None, done };
+        self.finish(&job, scored, timings)
+    }
+
+    fn refuse_fitting(&self, why: &str) -> Result<()> {
+        let o = self.options;
+        let given = [
             ("method", o.method.is_some()),
             ("order", o.order.is_some()),
             ("weight", o.weight.is_some()),
-            ("normalizer", o.normalizer.is_some()),
-            ("worker", o.worker.is_some()),
-        ] {
+            ("l2", o.l2.is_some()),
+            ("rounds", o.rounds.is_some()),
+            ("labels", o.labels.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(Error::invalid_argument(option, why)),
+            None => Ok(()),
+        }
+    }
+
+    fn by_scores(self, scores: &str) -> Result<SelectSummary> {
+        let o = self.options;
+        let why = "is decided when scores are there already";
+        self.refuse_fitting(why)?;
+        for (option, given) in [("normalizer", o.normalizer.is_some()), ("worker", o.worker.is_some())] {
             if given {
-                return Err(Error::invalid_argument(option, "is decided when scores are there already"));
+                return Err(Error::invalid_argument(option, why));
             }
         }
         let timings = Timings::default();
@@ -187,6 +276,7 @@ impl<'a> Request<'a> {
     /// From scores to the selection, once all shards have scores.
     fn finish(&self, job: &Job, scored: Scored<'_>, mut timings: Timings) -> Result<SelectSummary> {
         let (report, shards) = collect(scored.job, self.pool.shards().len(), scored.done)?;
+        check_rated(&scored.spec, &report)?;
         if shards.pending > 0 {
             return Ok(self.summary(job, scored, report, shards, None, timings));
         }
@@ -195,6 +285,7 @@ impl<'a> Request<'a> {
             job: scored.job,
             folder: scored.folder,
             spec: &scored.spec,
+            groups: &self.groups,
             threads: self.threads,
             control: self.control,
         };
@@ -205,7 +296,20 @@ impl<'a> Request<'a> {
                 files.duplicates(rule == DuplicateIds::Fail, self.options.memory.0 as usize)
             })?,
         };
-        let cut = timings.time("select", || files.cut(self.criteria_for(&scored.spec), &excluded))?;
+        let mut criteria = self.criteria_for(&scored.spec);
+        let mut moments = None;
+        if let (true, Some(temperature)) = (self.options.standardize, criteria.temperature) {
+            let of = timings.time("select", || files.moments(&excluded))?;
+            let deviation = of.deviation();
+            if deviation <= 0.0 {
+                let message = "all scores are the same: there is no deviation to count the temperature in";
+                return Err(Error::new(Code::InvalidValue, message).at_column("standardize"));
+            }
+            criteria.temperature = Some(temperature * deviation);
+            moments = Some([of.mean, deviation]);
+        }
+        let lowest = criteria.lowest;
+        let cut = timings.time("select", || files.cut(criteria, &excluded))?;
         self.settle(job, duplicates)?;
         let writing = Writing {
             job,
@@ -216,11 +320,30 @@ impl<'a> Request<'a> {
             prefix: &self.options.prefix,
         };
         let selected = timings.time("write", || writing.run())?;
+        let curriculum: Option<CurriculumReport> = match self.options.curriculum {
+            None => None,
+            Some(asked) => {
+                let order = Ordering {
+                    job,
+                    files: &files,
+                    cut: &cut,
+                    excluded: &excluded,
+                    format: self.format,
+                    asked,
+                    lowest,
+                    seed: self.options.seed,
+                    memory: self.options.memory.0 as usize,
+                };
+                Some(timings.time("order", || order.run())?)
+            }
+        };
         let mut tally = report.tally.clone();
         tally.merge(&selected.tally);
         cut.check(&tally)?;
         let mut summary = self.summary(job, scored, report, shards, Some((&cut, selected)), timings);
         summary.counts = tally;
+        summary.moments = moments;
+        summary.curriculum = curriculum;
         self.report(job, &summary)?;
         job.remove_temporaries()?;
         Ok(summary)
@@ -274,6 +397,8 @@ impl<'a> Request<'a> {
                 (Some(_), Some((cut, _))) => cut.groups(),
                 _ => Vec::new(),
             },
+            moments: None,
+            curriculum: None,
             best,
             worst,
             timings: timings.into_phases(),

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use gristmill_core::Counts;
+use gristmill_mix::{FitReport, HeldOutPairs, Optimum};
 pub use gristmill_ngram::adapt::{Candidate, Discrimination};
 pub use gristmill_select::{GroupReport, Reason, Tally};
 use serde::{Deserialize, Serialize};
@@ -80,12 +81,12 @@ pub struct ModelUsed {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Fitted {
-    /// Order of both models; for `dsir`, length of the longest n-grams.
+    /// Order of both models; for `dsir` and `classifier`, length of the longest n-grams.
     pub order: usize,
-    /// Share of the target's own model in the conditional; absent for `dsir`.
+    /// Share of the target's own model in the conditional; absent without models.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<f64>,
-    /// Words of the shared vocabulary; for `dsir`, buckets.
+    /// Words of the shared vocabulary; for `dsir` and `classifier`, buckets.
     pub vocabulary: u64,
     /// The target text learnt from.
     pub target: Counts,
@@ -98,6 +99,130 @@ pub struct Fitted {
     /// The orders that were tried, where none was given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub candidates: Vec<Candidate>,
+    /// What self-training of the classifier made of the pool's sample.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_trained: Option<SelfTrained>,
+}
+
+/// Pseudo-labels that the classifier gave to documents of the pool's sample, and learnt from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SelfTrained {
+    /// Rounds until no label changed, or as many as were asked for.
+    pub rounds: u64,
+    /// Documents labelled as the target is.
+    pub target: u64,
+    /// Documents labelled as not wanted.
+    pub other: u64,
+    /// Documents that were left out.
+    pub unsure: u64,
+}
+
+/// What was learnt from judgements of pairs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rated {
+    /// Judgements that were learnt from.
+    pub judgements: u64,
+    /// Judgements that were left out: too close to a tie, or contradicted and dropped.
+    pub left_out: u64,
+    /// Documents that were judged.
+    pub documents: u64,
+    /// Pairs that were judged both ways.
+    pub contradicted: u64,
+    /// The first ten of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contradictions: Vec<Contradicted>,
+    /// The penalty.
+    pub l2: f64,
+    /// Every penalty tried, with the loss on pairs held out, in nats a pair.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<(f64, f64)>,
+    /// What margins were multiplied with so that differences of scores are log-odds.
+    pub slope: f64,
+    /// How the ratings do on pairs held out; absent where there are too few pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<HeldOutPairs>,
+}
+
+/// Two documents that were judged both ways.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Contradicted {
+    /// The id of one.
+    pub a: String,
+    /// The id of the other.
+    pub b: String,
+    /// Lines of the file, from 0, that prefer the first.
+    pub for_a: Vec<u64>,
+    /// Lines that prefer the second.
+    pub for_b: Vec<u64>,
+}
+
+/// One of the scores that were combined.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RaterReport {
+    /// Its name.
+    pub rater: String,
+    /// Where its scores are.
+    pub scores: String,
+    /// How they were made.
+    pub method: Method,
+    /// Documents with such a score.
+    pub documents: u64,
+    /// Their mean.
+    pub mean: f64,
+    /// Their standard deviation.
+    pub deviation: f64,
+    /// What it counts in the sum; absent where weights were only drawn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
+}
+
+/// The result of a combination.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CombineSummary {
+    /// [`SUMMARY_SCHEMA`].
+    pub schema: u32,
+    /// The directory or URL of the score files, or the CSV file of weights.
+    pub output: String,
+    /// The scores, in the order of their names.
+    pub raters: Vec<RaterReport>,
+    /// Weights that were drawn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drawn: Option<u64>,
+    /// How the regression of the loss on the weights fits, on runs that it did not see.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fit: Option<FitReport>,
+    /// The weights with the lowest predicted loss, with intervals.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub optimum: Option<Optimum>,
+    /// What was read and has a combined score.
+    #[serde(flatten)]
+    pub counts: Tally,
+    /// Shards.
+    pub shards: ShardCounts,
+    /// The ten best documents. Their text is not known here.
+    pub best: Vec<Example>,
+    /// The ten worst documents, the worst first.
+    pub worst: Vec<Example>,
+    /// Wall-clock seconds per phase.
+    pub timings: Vec<Phase>,
+}
+
+/// The order that a selection was given.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CurriculumReport {
+    /// The file with the order, in the output: `file`, `row` in it, `topic`, `n_tokens` and `score` of each
+    /// document.
+    pub file: String,
+    /// Documents in it.
+    pub documents: u64,
+    /// Topics that were dealt out evenly; 1 without quotas.
+    pub topics: u64,
 }
 
 /// A score, and how much of the pool is at or below it.
@@ -186,6 +311,9 @@ pub struct ScoreSummary {
     /// The percentiles that were asked for, once every shard is done.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub percentiles: Vec<Percentile>,
+    /// What was learnt from judgements of pairs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rated: Option<Rated>,
     /// The ten best documents.
     pub best: Vec<Example>,
     /// The ten worst documents, the worst first.
@@ -228,6 +356,12 @@ pub struct SelectSummary {
     /// Per group, with quotas.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupReport>,
+    /// Mean and standard deviation of the scores, where the temperature counts in the latter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub moments: Option<[f64; 2]>,
+    /// The order to train in, where one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub curriculum: Option<CurriculumReport>,
     /// The ten best documents of the pool.
     pub best: Vec<Example>,
     /// The ten worst documents of the pool, the worst first.

@@ -42,6 +42,7 @@
 
 mod adapted;
 mod ipc;
+mod linear;
 mod lists;
 mod ngrams;
 mod pack;
@@ -64,6 +65,7 @@ use serde::{Deserialize, Serialize};
 use crate::methods::{Method, Sums};
 use crate::sidecar::{FORMAT, META_FORMAT, META_SPEC, ScoreColumns, score_fields};
 use crate::spec::{Bos, Eos, ScoreSpec, Windows};
+pub use linear::HashedLinear;
 pub use ngrams::{ModelOptions, Ngrams};
 pub use pack::Packer;
 pub use weights::HashedWeights;
@@ -143,7 +145,7 @@ impl Default for MemoryOptions {
 }
 
 /// A model, or a pair of models, that gives losses to text and tokens: [`Ngrams`],
-/// [`Adapted`](gristmill_ngram::adapt::Adapted), [`HashedWeights`].
+/// [`Adapted`](gristmill_ngram::adapt::Adapted), [`HashedWeights`], [`HashedLinear`].
 pub trait LossModel: Send + Sync {
     /// How many models: as many as the method has roles.
     fn models(&self) -> usize;
@@ -259,6 +261,9 @@ impl MemoryScorer {
             }
         };
         spec.validate()?;
+        if matches!(input, Input::LogProbs(_)) && (spec.features.is_some() || spec.models().is_empty()) {
+            return refuse("method", "this score is not made from log-probabilities");
+        }
         if spec.models().len() != models {
             let text =
                 format!("{} compares {} and there are {models}", spec.name, spec.models().join(" and "));

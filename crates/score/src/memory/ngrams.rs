@@ -224,8 +224,8 @@ impl LossModel for Ngrams {
 
     fn supports(&self, spec: &ScoreSpec) -> Result<()> {
         let refuse = |what: &str| Err(Error::new(Code::Unsupported, what));
-        if spec.name == Method::Dsir {
-            return refuse("dsir weighs hashed n-grams and knows no model: see HashedWeights");
+        if spec.features.is_some() || spec.models().is_empty() {
+            return refuse("language models give losses, and this score is not made from any");
         }
         if matches!(spec.windows, Windows::Sliding { .. }) {
             return refuse("sliding windows change nothing for an n-gram model: score whole documents");

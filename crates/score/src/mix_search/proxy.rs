@@ -81,7 +81,7 @@ impl Trainer<'_> {
             }
         }
         let estimate = estimator.finish(&Control::with_cancel(self.control.cancel_token().clone()))?;
-        Model::from_tables(estimate.tables, ModelMeta::default())
+        Model::from_trie(&estimate.trie, ModelMeta::default())
     }
 }
 

@@ -3,9 +3,13 @@
 
 mod bad_input;
 mod child;
+mod classifier;
+mod combine;
 mod common;
 mod fit;
 mod mix;
+mod rate;
+mod ratings;
 mod resume;
 mod score;
 mod select;

@@ -46,7 +46,7 @@ pub(crate) fn options(dir: &Dir, output: &str) -> SelectOptions {
 }
 
 /// The selected rows of all shards, in order of file and row.
-fn selected(dir: &Dir, output: &str) -> Vec<serde_json::Value> {
+pub(crate) fn selected(dir: &Dir, output: &str) -> Vec<serde_json::Value> {
     let mut out = Vec::new();
     for (name, bytes) in tree(&dir.path(output)) {
         let text = match name.as_str() {
@@ -73,7 +73,7 @@ fn kinds(rows: &[serde_json::Value]) -> BTreeMap<String, usize> {
 #[test]
 fn a_target_brings_its_kind_to_the_top() {
     let dir = setting();
-    for method in [Method::LossReduction, Method::MooreLewis, Method::Dsir] {
+    for method in [Method::LossReduction, Method::MooreLewis, Method::Dsir, Method::Classifier] {
         let out = method.as_str();
         let summary = run(SelectOptions { method: Some(method), ..options(&dir, out) }).unwrap();
         assert!(summary.complete);
@@ -211,7 +211,7 @@ fn finished_scores_are_selected_from_without_scoring() {
     from("direct", "from-selection");
     assert_same(&files("direct"), &files("from-selection"), "from the scores of a selection");
     // A quota column that the score files do not have is read from the pool.
-    let quotas = Some(Quotas { column: "kind".into(), shares: None });
+    let quotas = Some(Quotas { column: vec!["kind".into()], shares: None });
     let options = |output| SelectOptions { quotas: quotas.clone(), ..options(&dir, output) };
     run(options("quotas")).unwrap();
     run(SelectOptions { target: None, scores: Some(dir.at("scores")), ..options("quotas-from-scores") })
@@ -272,7 +272,7 @@ fn quotas_divide_the_budget() {
         .into_iter()
         .map(|(k, v)| (k.to_owned(), serde_json::from_value(json!(v.parse::<u32>().unwrap())).unwrap()))
         .collect();
-    let quotas = Some(Quotas { column: "kind".into(), shares: Some(shares) });
+    let quotas = Some(Quotas { column: vec!["kind".into()], shares: Some(shares) });
     let summary =
         run(SelectOptions { quotas, budget: Some("100docs".into()), ..options(&dir, "out") }).unwrap();
     let kinds = kinds(&selected(&dir, "out"));

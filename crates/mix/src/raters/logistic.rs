@@ -1,0 +1,459 @@
+//! Logistic regression by coordinate descent in the dual.
+//!
+//! With rows `x_i`, weights `c_i`, labels `p_i` between 0 and 1 and margins `z_i = w·x_i + b`, what is minimised is
+//!
+//! ```text
+//! λ/2 (|w|² + b²) + Σ_i c_i (ln(1 + e^{z_i}) − p_i z_i)
+//! ```
+//!
+//! The optimum has `w = Σ_i (c_i / λ)(p_i − u_i) x_i` with `u_i = 1 / (1 + e^{−z_i})`. Taking the `u_i` for the
+//! unknowns, one at a time and all others fixed, each is the solution of one equation in one number,
+//! `z + (c/λ)|x|² (σ(z) − u) = z_now`, which Newton's method solves in a few steps; `w` moves along (Yu, Huang and
+//! Lin, *Dual coordinate descent methods for logistic regression and maximum entropy models*, 2011; here in a
+//! form in which soft labels are no special case). A pass costs two passes over the rows, needs no step size,
+//! holds one number a row and one a feature, and a handful of passes are enough.
+//!
+//! The descent is sequential, in an order that the seed decides, so the result is the same bits whatever the
+//! threads of the caller.
+
+use gristmill_core::{Code, Control, Error, Result};
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+
+use super::rows::Rows;
+use crate::rng;
+
+/// How [`fit_logistic`] fits.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct LogisticOptions {
+    /// The penalty λ; default 1. scikit-learn's `C` is `1/λ`.
+    pub l2: f64,
+    /// Whether there is a constant `b`, which is penalised like every weight; default true.
+    pub intercept: bool,
+    /// The fit has converged when no `u_i` is further than this from where its equation wants it; default 1e-3.
+    pub tolerance: f64,
+    /// The most passes over the rows; default 100.
+    pub epochs: usize,
+    /// Decides the order of the rows; default 0.
+    pub seed: u64,
+}
+
+impl Default for LogisticOptions {
+    fn default() -> Self {
+        Self { l2: 1.0, intercept: true, tolerance: 1e-3, epochs: 100, seed: 0 }
+    }
+}
+
+/// What the rows should be, and how much each counts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Targets {
+    /// The label of each row, 0 to 1.
+    pub labels: Vec<f64>,
+    /// How much each row counts; positive, or 0 for a row that is left out.
+    pub weights: Vec<f64>,
+}
+
+impl Targets {
+    /// Labels of two classes, each of which counts as much as the other: `n / (2 n_class)` a row, as
+    /// scikit-learn's `class_weight="balanced"`.
+    ///
+    /// # Errors
+    /// [`Code::EmptyInput`] when a class has no row.
+    pub fn balanced(positive: &[bool]) -> Result<Self> {
+        let n = positive.len() as f64;
+        let ones = positive.iter().filter(|&&p| p).count() as f64;
+        if ones == 0.0 || ones == n {
+            let which = if ones == 0.0 { "positive" } else { "negative" };
+            return Err(Error::new(Code::EmptyInput, format!("there is no {which} row to learn from")));
+        }
+        let weights = positive.iter().map(|&p| n / (2.0 * if p { ones } else { n - ones }));
+        Ok(Self {
+            labels: positive.iter().map(|&p| f64::from(u8::from(p))).collect(),
+            weights: weights.collect(),
+        })
+    }
+
+    /// Labels that all count the same.
+    pub fn even(labels: Vec<f64>) -> Self {
+        let weights = vec![1.0; labels.len()];
+        Self { labels, weights }
+    }
+
+    fn check(&self, rows: usize) -> Result<()> {
+        if self.labels.len() != rows || self.weights.len() != rows {
+            let message =
+                format!("{} labels and {} weights for {rows} rows", self.labels.len(), self.weights.len());
+            return Err(Error::invalid_argument("labels", message));
+        }
+        let bad = |e: &str, row: usize, value: f64| {
+            Err(Error::new(Code::InvalidValue, format!("a {e} of {value}")).at_row(row as u64))
+        };
+        for (row, (&label, &weight)) in self.labels.iter().zip(&self.weights).enumerate() {
+            if !(0.0..=1.0).contains(&label) {
+                return bad("label", row, label);
+            }
+            if !(weight.is_finite() && weight >= 0.0) {
+                return bad("weight", row, weight);
+            }
+        }
+        if self.weights.iter().all(|&w| w == 0.0) {
+            return Err(Error::new(Code::EmptyInput, "no row to learn from"));
+        }
+        Ok(())
+    }
+}
+
+/// A linear function of the features.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Linear {
+    /// One weight a feature.
+    pub weights: Vec<f64>,
+    /// The constant.
+    pub intercept: f64,
+    /// Passes over the rows that it took.
+    pub epochs: usize,
+    /// Whether the fit stopped because it had converged.
+    pub converged: bool,
+    /// The `u_i` of each row, of which the weights are a sum: where another fit to nearly the same rows may start.
+    pub duals: Vec<f64>,
+}
+
+impl Linear {
+    /// The margin of a row: the log-odds of label 1, as far as they are not over-confident.
+    pub fn margin(&self, rows: &impl Rows, row: usize) -> f64 {
+        rows.dot(row, &self.weights) + self.intercept
+    }
+
+    /// Adds a multiple of a row to the weights.
+    fn step(&mut self, rows: &impl Rows, row: usize, by: f64, constant: f64) {
+        if by != 0.0 {
+            rows.for_each(row, |feature, value| self.weights[feature] += by * value);
+            self.intercept += by * constant;
+        }
+    }
+
+    /// The margins of all rows.
+    pub fn margins(&self, rows: &impl Rows) -> Vec<f64> {
+        (0..rows.len()).map(|row| self.margin(rows, row)).collect()
+    }
+}
+
+/// `1 / (1 + e^-z)`, by the portable exponential.
+#[inline]
+pub(crate) fn sigmoid(z: f64) -> f64 {
+    if z >= 0.0 {
+        1.0 / (1.0 + libm::exp(-z))
+    } else {
+        let e = libm::exp(z);
+        e / (1.0 + e)
+    }
+}
+
+/// Fits a linear function of the rows to labels. See the [module](self) for what is minimised.
+///
+/// ```
+/// use gristmill_core::Control;
+/// use gristmill_mix::{Dense, LogisticOptions, Targets, fit_logistic};
+///
+/// let mut rows = Dense::new(2);
+/// for row in [[1.0, 0.2], [0.8, 0.1], [0.1, 1.0], [0.0, 0.7]] {
+///     rows.push(&row)?;
+/// }
+/// let targets = Targets::balanced(&[true, true, false, false])?;
+/// let model = fit_logistic(&rows, &targets, &LogisticOptions::default(), &Control::default())?;
+/// assert!(model.converged && model.weights[0] > 0.0 && model.weights[1] < 0.0);
+/// # Ok::<(), gristmill_core::Error>(())
+/// ```
+///
+/// # Errors
+/// Labels outside of 0 to 1, weights that are negative or not finite, options out of range, no rows.
+pub fn fit_logistic(
+    rows: &impl Rows,
+    targets: &Targets,
+    options: &LogisticOptions,
+    control: &Control,
+) -> Result<Linear> {
+    options.check()?;
+    targets.check(rows.len())?;
+    // With u = p the weights are zero.
+    let start = Linear {
+        weights: vec![0.0; rows.features()],
+        intercept: 0.0,
+        epochs: 0,
+        converged: false,
+        duals: targets.labels.clone(),
+    };
+    descend(rows, targets, start, options, control)
+}
+
+/// Goes on from duals and the weights that follow from them.
+fn descend(
+    rows: &impl Rows,
+    targets: &Targets,
+    start: Linear,
+    options: &LogisticOptions,
+    control: &Control,
+) -> Result<Linear> {
+    let mut model = Linear { epochs: 0, converged: false, ..start };
+    let mut order: Vec<usize> = (0..rows.len()).filter(|&i| targets.weights[i] > 0.0).collect();
+    let constant = options.constant();
+    while model.epochs < options.epochs && !model.converged {
+        control.check()?;
+        shuffle(&mut order, options.seed, model.epochs as u64);
+        let mut worst = 0.0f64;
+        for &i in &order {
+            let margin = model.margin(rows, i);
+            let u = model.duals[i];
+            worst = worst.max((sigmoid(margin) - u).abs());
+            let scale = targets.weights[i] / options.l2;
+            let next = solve(margin, (rows.square_norm(i) + constant) * scale, u);
+            model.duals[i] = next;
+            model.step(rows, i, (u - next) * scale, constant);
+        }
+        model.epochs += 1;
+        model.converged = worst <= options.tolerance;
+    }
+    Ok(model)
+}
+
+/// The margin that each row gets from a fit that left out its fold; `folds[i]` is the fold of row `i`, from 0.
+///
+/// `whole` is the fit to all rows. Each fold starts there, without what its own rows put into the weights, and is
+/// mostly done.
+///
+/// # Errors
+/// Those of [`fit_logistic`], such as a fold that holds all the rows.
+pub fn held_out_margins(
+    rows: &impl Rows,
+    targets: &Targets,
+    folds: &[usize],
+    whole: &Linear,
+    options: &LogisticOptions,
+    control: &Control,
+) -> Result<Vec<f64>> {
+    options.check()?;
+    let mut margins = vec![0.0; rows.len()];
+    for fold in 0..folds.iter().max().map_or(0, |last| last + 1) {
+        let out: Vec<usize> = (0..rows.len()).filter(|&row| folds[row] == fold).collect();
+        let mut others = targets.clone();
+        let mut start = whole.clone();
+        for &row in &out {
+            let by = (start.duals[row] - targets.labels[row]) * targets.weights[row] / options.l2;
+            start.step(rows, row, by, options.constant());
+            start.duals[row] = targets.labels[row];
+            others.weights[row] = 0.0;
+        }
+        others.check(rows.len())?;
+        let model = descend(rows, &others, start, options, control)?;
+        for row in out {
+            margins[row] = model.margin(rows, row);
+        }
+    }
+    Ok(margins)
+}
+
+/// `σ(z)` where `z + q (σ(z) − u) = m`. The left side grows with a slope of 1 to `1 + q/4`, so its root lies
+/// between `m − q (1 − u)` and `m + q u`, and Newton's steps are kept between bounds that close in.
+fn solve(m: f64, q: f64, u: f64) -> f64 {
+    let (mut low, mut high) = (m - q * (1.0 - u), m + q * u);
+    let mut z = m.clamp(low, high);
+    let mut s = sigmoid(z);
+    for _ in 0..50 {
+        let excess = z + q * (s - u) - m;
+        if excess > 0.0 {
+            high = z;
+        } else {
+            low = z;
+        }
+        let step = excess / (1.0 + q * s * (1.0 - s));
+        let newton = z - step;
+        let next = if newton > low && newton < high { newton } else { 0.5 * (low + high) };
+        if (next - z).abs() <= 1e-12 * (1.0 + z.abs()) {
+            return sigmoid(next);
+        }
+        z = next;
+        s = sigmoid(z);
+    }
+    s
+}
+
+fn shuffle(order: &mut [usize], seed: u64, epoch: u64) {
+    let mut rng = rng::stream(seed, "fit_logistic", epoch);
+    for i in (1..order.len()).rev() {
+        order.swap(i, rng.random_range(0..=i));
+    }
+}
+
+impl LogisticOptions {
+    /// The value of the constant's own feature.
+    fn constant(&self) -> f64 {
+        f64::from(u8::from(self.intercept))
+    }
+
+    fn check(&self) -> Result<()> {
+        for (name, value) in [("l2", self.l2), ("tolerance", self.tolerance)] {
+            if !(value.is_finite() && value > 0.0) {
+                return Err(Error::invalid_argument(name, format!("{value} is not a positive number")));
+            }
+        }
+        if self.epochs == 0 {
+            return Err(Error::invalid_argument("epochs", "must be at least 1"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raters::Dense;
+
+    fn control() -> Control {
+        Control::default()
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Fit {
+        coefficients: Vec<f64>,
+        intercept: f64,
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Small {
+        rows: Vec<Vec<f32>>,
+        labels: Vec<u8>,
+        fits: std::collections::BTreeMap<String, Fit>,
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Reference {
+        small: Small,
+    }
+
+    fn dense(rows: &[Vec<f32>]) -> Dense {
+        let mut dense = Dense::new(rows[0].len());
+        rows.iter().for_each(|row| dense.push(row).unwrap());
+        dense
+    }
+
+    /// `test/corpora/sklearn_reference.py` made the figures.
+    #[test]
+    fn equals_liblinear() {
+        let Reference { small } =
+            serde_json::from_str(include_str!("../../../../test/corpora/sklearn_reference.json")).unwrap();
+        let rows = dense(&small.rows);
+        let targets = Targets::balanced(&small.labels.iter().map(|&l| l == 1).collect::<Vec<_>>()).unwrap();
+        for (name, fit) in &small.fits {
+            let l2 = 1.0 / name[1..].parse::<f64>().unwrap();
+            let options = LogisticOptions { l2, tolerance: 1e-10, epochs: 10_000, ..Default::default() };
+            let ours = fit_logistic(&rows, &targets, &options, &control()).unwrap();
+            assert!(ours.converged, "{name}");
+            let pairs = ours.weights.iter().zip(&fit.coefficients).chain([(&ours.intercept, &fit.intercept)]);
+            for (a, b) in pairs {
+                assert!((a - b).abs() < 1e-5 * (1.0 + b.abs()), "{name}: {a} {b}");
+            }
+        }
+    }
+
+    /// At the optimum the gradient of what is minimised vanishes, soft labels and unequal weights included.
+    #[test]
+    fn the_gradient_vanishes_at_the_result() {
+        let mut rng = rng::stream(5, "test", 0);
+        let table: Vec<Vec<f32>> =
+            (0..60).map(|_| (0..5).map(|_| rng.random_range(-1.0..1.0)).collect()).collect();
+        let rows = dense(&table);
+        let targets = Targets {
+            labels: (0..60).map(|_| rng.random_range(0.0..=1.0)).collect(),
+            weights: (0..60).map(|_| rng.random_range(0.0..30.0)).collect(),
+        };
+        for intercept in [true, false] {
+            let options = LogisticOptions {
+                l2: 0.3,
+                intercept,
+                tolerance: 1e-12,
+                epochs: 100_000,
+                ..Default::default()
+            };
+            let m = fit_logistic(&rows, &targets, &options, &control()).unwrap();
+            let mut gradient: Vec<f64> = m.weights.iter().map(|w| 0.3 * w).collect();
+            gradient.push(0.3 * m.intercept);
+            for i in 0..60 {
+                let z: f64 = table[i].iter().zip(&m.weights).map(|(x, w)| f64::from(*x) * w).sum::<f64>()
+                    + m.intercept;
+                let residual = targets.weights[i] * (1.0 / (1.0 + (-z).exp()) - targets.labels[i]);
+                table[i].iter().enumerate().for_each(|(j, x)| gradient[j] += residual * f64::from(*x));
+                gradient[5] += if intercept { residual } else { 0.0 };
+            }
+            assert!(gradient.iter().all(|g| g.abs() < 1e-7), "{gradient:?}");
+        }
+    }
+
+    /// A fold that starts from the whole is the fit without its rows.
+    #[test]
+    fn held_out_margins_are_those_of_fits_from_scratch() {
+        let mut rng = rng::stream(6, "test", 0);
+        let table: Vec<Vec<f32>> =
+            (0..80).map(|_| (0..6).map(|_| rng.random_range(-1.0..1.0)).collect()).collect();
+        let rows = dense(&table);
+        let positive: Vec<bool> = table.iter().map(|r| r[0] + r[1] > rng.random_range(-0.5..0.5)).collect();
+        let targets = Targets::balanced(&positive).unwrap();
+        let options = LogisticOptions { tolerance: 1e-11, epochs: 100_000, ..Default::default() };
+        let whole = fit_logistic(&rows, &targets, &options, &control()).unwrap();
+        let folds: Vec<usize> = (0..80).map(|i| i % 4).collect();
+        let margins = held_out_margins(&rows, &targets, &folds, &whole, &options, &control()).unwrap();
+        for fold in 0..4 {
+            let mut others = targets.clone();
+            (0..80).filter(|i| i % 4 == fold).for_each(|i| others.weights[i] = 0.0);
+            let scratch = fit_logistic(&rows, &others, &options, &control()).unwrap();
+            for i in (0..80).filter(|i| i % 4 == fold) {
+                assert!((margins[i] - scratch.margin(&rows, i)).abs() < 1e-7, "{i}");
+            }
+        }
+        let all = held_out_margins(&rows, &targets, &[0; 80], &whole, &options, &control());
+        assert_eq!(all.unwrap_err().code(), Code::EmptyInput);
+    }
+
+    #[test]
+    fn separable_rows_and_rows_of_zeros_have_an_answer() {
+        let rows = dense(&[vec![3.0], vec![0.0], vec![-3.0]]);
+        let targets = Targets::even(vec![1.0, 1.0, 0.0]);
+        let options = LogisticOptions { l2: 1e-6, epochs: 20, ..Default::default() };
+        let m = fit_logistic(&rows, &targets, &options, &control()).unwrap();
+        assert!(m.weights[0] > 1.0 && m.weights[0].is_finite() && m.intercept > 0.0, "{m:?}");
+    }
+
+    #[test]
+    fn the_solution_of_one_equation() {
+        for (m, q, u) in
+            [(0.0, 1.0, 1.0), (-3.0, 50.0, 0.0), (700.0, 1e6, 0.3), (-700.0, 1e-9, 1.0), (1.0, 0.0, 0.5)]
+        {
+            let s = solve(m, q, u);
+            let z = m - q * (s - u);
+            assert!((sigmoid(z) - s).abs() < 1e-6, "{m} {q} {u}: {s}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_label_weight_or_option() {
+        let rows = dense(&[vec![1.0], vec![2.0]]);
+        let fit = |labels: [f64; 2], weights: [f64; 2], o: LogisticOptions| {
+            let targets = Targets { labels: labels.to_vec(), weights: weights.to_vec() };
+            fit_logistic(&rows, &targets, &o, &control()).unwrap_err()
+        };
+        let d = LogisticOptions::default;
+        let e = fit([0.0, 1.5], [1.0, 1.0], d());
+        assert_eq!((e.code(), e.location().row), (Code::InvalidValue, Some(1)));
+        assert_eq!(fit([0.0, 1.0], [-1.0, 1.0], d()).location().row, Some(0));
+        assert_eq!(fit([0.0, 1.0], [0.0, 0.0], d()).code(), Code::EmptyInput);
+        for o in [
+            LogisticOptions { l2: 0.0, ..d() },
+            LogisticOptions { l2: f64::NAN, ..d() },
+            LogisticOptions { tolerance: -1.0, ..d() },
+            LogisticOptions { epochs: 0, ..d() },
+        ] {
+            assert_eq!(fit([0.0, 1.0], [1.0, 1.0], o).code(), Code::InvalidArgument);
+        }
+        assert_eq!(Targets::balanced(&[true, true]).unwrap_err().code(), Code::EmptyInput);
+    }
+}
