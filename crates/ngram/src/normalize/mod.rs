@@ -141,7 +141,7 @@ impl Normalizer {
     /// The normaliser of this name, one of those that need no file.
     ///
     /// # Errors
-    /// [`Code::InvalidArgument`] for any other name.
+    /// [`Code::InvalidArgument`](gristmill_core::Code::InvalidArgument) for any other name.
     pub fn named(name: &str) -> Result<Self> {
         let found = NAMED.into_iter().find(|(known, _)| *known == name);
         let (name, kind) = found.ok_or_else(|| {
@@ -155,8 +155,9 @@ impl Normalizer {
     /// What the user wrote: a name, a path, or `ccnet/1+` and the path of a SentencePiece model.
     ///
     /// # Errors
-    /// As [`named`](Self::named) and [`from_file`](Self::from_file); [`Code::InvalidArgument`] when it is
-    /// neither a known name nor a file.
+    /// As [`named`](Self::named) and [`from_file`](Self::from_file);
+    /// [`Code::InvalidArgument`](gristmill_core::Code::InvalidArgument) when it is neither a known name nor a
+    /// file.
     pub fn resolve(name_or_path: &str) -> Result<Self> {
         if let Some(path) = name_or_path.strip_prefix(CCNET_PLUS) {
             return Self::from_file(path)?.behind_ccnet();
@@ -171,7 +172,8 @@ impl Normalizer {
     /// first byte tells which, the name does not matter.
     ///
     /// # Errors
-    /// [`Code::InvalidModel`] when the file is damaged or of another kind; those of reading it.
+    /// [`Code::InvalidModel`](gristmill_core::Code::InvalidModel) when the file is damaged or of another kind;
+    /// those of reading it.
     pub fn from_file(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         let shown = path.display().to_string();
@@ -182,7 +184,7 @@ impl Normalizer {
     /// [`from_file`](Self::from_file) of a file that is in memory.
     ///
     /// # Errors
-    /// [`Code::InvalidModel`] when it is damaged or of another kind.
+    /// [`Code::InvalidModel`](gristmill_core::Code::InvalidModel) when it is damaged or of another kind.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let (name, kind) = if bytes.trim_ascii_start().starts_with(b"{") {
             (Self::TOKENIZERS, Kind::Tokenizers(Arc::new(JsonTokenizer::parse(bytes)?)))
@@ -196,7 +198,7 @@ impl Normalizer {
     /// Puts CCNet's normalisation before the pieces of a SentencePiece model.
     ///
     /// # Errors
-    /// [`Code::InvalidArgument`] when this is no SentencePiece model.
+    /// [`Code::InvalidArgument`](gristmill_core::Code::InvalidArgument) when this is no SentencePiece model.
     pub fn behind_ccnet(self) -> Result<Self> {
         let Kind::Pieces(pieces) = self.kind else {
             let message = format!("{CCNET_PLUS} takes a SentencePiece model, not {}", self.spec);
@@ -209,7 +211,8 @@ impl Normalizer {
     /// The normaliser that a model names, from its own name or, where it needs one, from `file`.
     ///
     /// # Errors
-    /// [`Code::InvalidArgument`] when a file is needed and missing, or is not the one that was recorded.
+    /// [`Code::InvalidArgument`](gristmill_core::Code::InvalidArgument) when a file is needed and missing, or is
+    /// not the one that was recorded.
     pub fn of_spec(spec: &NormalizerSpec, file: Option<&str>) -> Result<Self> {
         if spec.sha256.is_none() {
             return Self::named(&spec.name);
@@ -237,8 +240,8 @@ impl Normalizer {
     /// Calls `f` with every word of `text`, in order.
     ///
     /// # Errors
-    /// [`Code::InvalidModel`] when a tokenizer file refuses the text (it has no unknown token, say) or breaks on
-    /// it. The normalisers without a file never fail.
+    /// [`Code::InvalidModel`](gristmill_core::Code::InvalidModel) when a tokenizer file refuses the text (it has
+    /// no unknown token, say) or breaks on it. The normalisers without a file never fail.
     #[inline]
     pub fn for_each_token(&self, text: &str, scratch: &mut Scratch, mut f: impl FnMut(&str)) -> Result<()> {
         match &self.kind {
