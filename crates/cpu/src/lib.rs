@@ -1,12 +1,14 @@
 //! The CPU backend: what this processor can do, and the operations that run on it.
 //!
 //! Every operation exists twice under one name. [`mod@reference`] holds the definition: scalar, obvious, slow.
-//! [`ops`] holds the fast version, with wide vectors chosen at run time and threads. The two are tested
-//! against each other over awkward inputs.
+//! [`ops`] holds the fast version, with wide vectors chosen at run time and threads. Each is a device of its own
+//! ([`open`], [`open_reference`]); the conformance table holds one against the other.
 //!
-//! The fast versions promise more than closeness. Each fixes the order of its additions as part of its
-//! definition, so the result has the same bits with any number of threads and on any processor, whatever
-//! vectors that has; NaN is always the one of `f64::NAN`.
+//! The fast versions promise more than closeness. Each fixes the order of its additions, so the result has the same
+//! bits with any number of threads. Sums, conversions, random bits and selections have them on any processor too,
+//! whatever vectors that has; matrix products and sums of exponentials use fused operations where there are some, and
+//! vary between kinds of processors. In the outputs of `segment_sum` and `loss_reduction` NaN is always the one of
+//! `f64::NAN`.
 //!
 //! ```
 //! // Two documents of three and two tokens, with the loss of every token under two models.

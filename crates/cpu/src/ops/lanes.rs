@@ -102,6 +102,44 @@ impl Vectors {
     }
 }
 
+/// Work that may use fused operations where the machine has them: its bits are those of the machine.
+pub(super) trait Work {
+    /// What it gives.
+    type Output;
+    /// Does it.
+    fn run<const FUSED: bool>(self) -> Self::Output;
+}
+
+/// [`dispatch`] for such work.
+#[inline(always)]
+pub(super) fn dispatch_fused<W: Work>(work: W) -> W::Output {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx2,fma")]
+        fn avx2<W: Work>(work: W) -> W::Output {
+            work.run::<true>()
+        }
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
+        fn avx512<W: Work>(work: W) -> W::Output {
+            work.run::<true>()
+        }
+        if std::arch::is_x86_feature_detected!("fma") {
+            match Vectors::detect() {
+                // SAFETY: the processor has the extensions, as was just found.
+                Vectors::Avx512 => return unsafe { avx512(work) },
+                // SAFETY: as above.
+                Vectors::Avx2 => return unsafe { avx2(work) },
+                Vectors::Baseline => {}
+            }
+        }
+    }
+    // Every 64-bit ARM has fused operations.
+    match cfg!(target_arch = "aarch64") {
+        true => work.run::<true>(),
+        false => work.run::<false>(),
+    }
+}
+
 /// Runs `work` compiled for the widest vectors of this machine. `work` must be `#[inline(always)]` down to
 /// its loops for that to make a difference.
 #[inline(always)]

@@ -98,24 +98,19 @@ impl<T: Float> Problem<'_, T> {
             let head = wider(&self.head[first * d..][..n * d], &mut wide_head);
             let (hidden, head) = (Matrix::new(hidden, [m, d], false), Matrix::new(head, [d, n], true));
             multiply([m, n, d], hidden, head, [1.0, 0.0], logits, Parallelism::None);
-            dispatch(
-                #[inline(always)]
-                || self.take(rows.start, first..first + n, logits, &mut outcomes),
-            );
+            self.take(rows.start, first..first + n, logits, &mut outcomes);
         }
         outcomes
     }
 
     /// Takes a tile of logits into account, whose rows begin at `row`.
-    #[inline(always)]
-    fn take(&self, row: usize, columns: Range<usize>, logits: &mut [f32], outcomes: &mut [Outcome]) {
-        let tile = logits.chunks_exact_mut(columns.len());
+    fn take(&self, row: usize, columns: Range<usize>, logits: &[f32], outcomes: &mut [Outcome]) {
+        let tile = logits.chunks_exact(columns.len());
         for (i, (logits, outcome)) in tile.zip(outcomes).enumerate() {
-            self.transform.apply(columns.start, logits);
-            outcome.partial = outcome.partial.merge(Partial::of(logits));
+            outcome.partial = outcome.partial.merge(self.transform.partial(columns.start, logits));
             let target = self.targets.at(row + i) as usize;
             if columns.contains(&target) {
-                outcome.target = Some(logits[target - columns.start]);
+                outcome.target = Some(self.transform.one(target, logits[target - columns.start]));
             }
         }
     }

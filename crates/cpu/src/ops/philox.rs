@@ -8,10 +8,13 @@ use super::lanes::dispatch;
 use crate::access::Access;
 
 /// Blocks that are made at once, a lane each.
-const LANES: usize = 16;
+const LANES: usize = 64;
 
 /// Draws of that many blocks.
 const GROUP: usize = 4 * LANES;
+
+/// Word by word, something for each of the blocks.
+type Words<T> = [[T; LANES]; 4];
 
 pub(super) fn run(op: &Philox, access: &Access) -> Result<()> {
     match op.draw {
@@ -19,21 +22,20 @@ pub(super) fn run(op: &Philox, access: &Access) -> Result<()> {
             op,
             access.output::<u32>(&op.out)?,
             #[inline(always)]
-            |words| words,
+            |words| *words,
         ),
-        Draw::Uniform => generate(
-            op,
-            access.output::<f32>(&op.out)?,
-            #[inline(always)]
-            |words| words.map(uniform),
-        ),
+        Draw::Uniform => generate(op, access.output::<f32>(&op.out)?, uniforms),
         Draw::Normal => generate(op, access.output::<f32>(&op.out)?, normals),
     }
     Ok(())
 }
 
 /// Writes what `convert` makes of the words of groups of blocks.
-fn generate<T: Copy + Send>(op: &Philox, out: &mut [T], convert: impl Fn([u32; GROUP]) -> [T; GROUP] + Sync) {
+fn generate<T: Copy + Default + Send>(
+    op: &Philox,
+    out: &mut [T],
+    convert: impl Fn(&Words<u32>) -> Words<T> + Sync,
+) {
     pieces(out, |start, piece| {
         dispatch(
             #[inline(always)]
@@ -43,7 +45,7 @@ fn generate<T: Copy + Send>(op: &Philox, out: &mut [T], convert: impl Fn([u32; G
                 while !rest.is_empty() {
                     // The first group may have begun earlier, and the last may be longer.
                     let (group, skip) = (at / GROUP as u64, (at % GROUP as u64) as usize);
-                    let draws = convert(words(op, group * LANES as u64));
+                    let draws = in_order(&convert(&words(op, group * LANES as u64)));
                     let n = rest.len().min(GROUP - skip);
                     let (now, later) = rest.split_at_mut(n);
                     now.copy_from_slice(&draws[skip..skip + n]);
@@ -54,42 +56,54 @@ fn generate<T: Copy + Send>(op: &Philox, out: &mut [T], convert: impl Fn([u32; G
     });
 }
 
-/// The words of [`LANES`] blocks from `first` on, in the order of draws.
+/// The words of [`LANES`] blocks from `first` on.
 #[inline(always)]
-fn words(op: &Philox, first: u64) -> [u32; GROUP] {
+fn words(op: &Philox, first: u64) -> Words<u32> {
     let halves = |x: u64| [x as u32, (x >> 32) as u32];
     let ([s0, s1], key) = (halves(op.stream), halves(op.seed));
-    let mut lanes = [[0; LANES]; 4];
+    let mut words = [[0; LANES]; 4];
+    let [w0, w1, w2, w3] = &mut words;
     for lane in 0..LANES {
         let [b0, b1] = halves(first.wrapping_add(lane as u64));
-        let block = philox4x32_10([b0, b1, s0, s1], key);
-        for (word, &value) in lanes.iter_mut().zip(&block) {
-            word[lane] = value;
-        }
-    }
-    let mut words = [0; GROUP];
-    for (lane, block) in words.chunks_exact_mut(4).enumerate() {
-        for (word, from) in block.iter_mut().zip(&lanes) {
-            *word = from[lane];
-        }
+        [w0[lane], w1[lane], w2[lane], w3[lane]] = philox4x32_10([b0, b1, s0, s1], key);
     }
     words
 }
 
-/// Normal numbers, two of each pair of words.
+/// Block by block.
 #[inline(always)]
-fn normals(words: [u32; GROUP]) -> [f32; GROUP] {
-    let mut radius = [0.0; GROUP / 2];
-    let mut wave = [(0.0, 0.0); GROUP / 2];
-    for (i, pair) in words.chunks_exact(2).enumerate() {
-        radius[i] = (-2.0 * ln(uniform(pair[0]))).sqrt();
-        wave[i] = sin_cos_turns(uniform(pair[1]));
+fn in_order<T: Copy + Default>(words: &Words<T>) -> [T; GROUP] {
+    let mut draws = [T::default(); GROUP];
+    for (lane, block) in draws.chunks_exact_mut(4).enumerate() {
+        for (draw, word) in block.iter_mut().zip(words) {
+            *draw = word[lane];
+        }
     }
-    let mut out = [0.0; GROUP];
-    for (i, pair) in out.chunks_exact_mut(2).enumerate() {
-        let (sin, cos) = wave[i];
-        pair[0] = radius[i] * cos;
-        pair[1] = radius[i] * sin;
+    draws
+}
+
+#[inline(always)]
+fn uniforms(words: &Words<u32>) -> Words<f32> {
+    let mut out = [[0.0; LANES]; 4];
+    for (out, words) in out.iter_mut().zip(words) {
+        for (out, &bits) in out.iter_mut().zip(words) {
+            *out = uniform(bits);
+        }
+    }
+    out
+}
+
+/// Two normal numbers of each pair of words.
+#[inline(always)]
+fn normals(words: &Words<u32>) -> Words<f32> {
+    let mut out = uniforms(words);
+    let [a, b, c, d] = &mut out;
+    for (u0, u1) in [(a, b), (c, d)] {
+        for (x, y) in u0.iter_mut().zip(u1) {
+            let radius = (-2.0 * ln(*x)).sqrt();
+            let (sin, cos) = sin_cos_turns(*y);
+            (*x, *y) = (radius * cos, radius * sin);
+        }
     }
     out
 }

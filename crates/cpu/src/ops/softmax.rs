@@ -1,18 +1,22 @@
 //! Maximum and sum of exponentials of long rows, read once.
 //!
-//! A row is cut into blocks that fit the first-level cache. A block is looked at twice, once for its maximum and once
-//! for the sum of exponentials below that; only the first look goes to memory. The pairs of the blocks are merged in
-//! their order, so the result does not depend on who computed which.
+//! A row is cut into blocks that fit the first-level cache. The first values of a block suggest its maximum; one look
+//! gives the sum of exponentials of distances to that, and the true maximum. Only where that is much greater is there a
+//! second look, which does not go to memory. The pairs of the blocks are merged in their order, so the result does not
+//! depend on who computed which.
 
-use super::exp::{exp, tanh};
+use super::exp::{add_exp, shift_error, tanh};
 use super::lanes;
 use crate::float::{Float, widened};
 
 /// Values of a block: 16 KiB of `f32`, half of the smallest first-level caches.
 pub(super) const BLOCK: usize = 4096;
 
-/// Exponentials that are computed before they are added up.
-const STRIP: usize = 256;
+/// Lanes of a block: enough for a loop over them to become one over vectors.
+const LANES: usize = 128;
+
+/// How much greater than a guess the maximum may be: sums of exponentials stay far from overflow.
+const ABOVE: f32 = 16.0;
 
 /// The greatest of some values, and the sum of the exponentials of their distances to it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,26 +33,42 @@ impl Partial {
 
     /// Of these values.
     #[inline(always)]
-    pub(super) fn of(values: &[f32]) -> Self {
-        let max = lanes::max::<_, _, 32>(values, f32::NEG_INFINITY, |x| x);
+    pub(super) fn of<const FUSED: bool>(values: &[f32]) -> Self {
+        let greatest = |values: &[f32]| lanes::max::<_, _, LANES>(values, f32::NEG_INFINITY, |x| x);
+        // One look is enough where the first values tell roughly how great the greatest is.
+        let guess = greatest(&values[..LANES.min(values.len())]);
+        if guess.is_finite() {
+            let partial = Self::from::<FUSED>(values, guess);
+            if partial.max - guess < ABOVE {
+                return partial;
+            }
+        }
+        let max = greatest(values);
         if max.is_infinite() {
             // There is no distance to an infinity.
             let sum = if max > 0.0 { f64::NAN } else { 0.0 };
             return Self { max, sum, nan: values.iter().any(|x| x.is_nan()) };
         }
-        let mut lanes = [0.0f32; 32];
-        for strip in values.chunks(STRIP) {
-            let mut exps = [0.0f32; STRIP];
-            for (e, x) in exps.iter_mut().zip(strip) {
-                *e = exp(x - max);
+        Self::from::<FUSED>(values, max)
+    }
+
+    /// Of these values, with exponentials of distances to `origin`, which no value must exceed by more than [`ABOVE`].
+    #[inline(always)]
+    fn from<const FUSED: bool>(values: &[f32], origin: f32) -> Self {
+        let shift = origin * std::f32::consts::LOG2_E;
+        let (mut sums, mut maxima) = ([0.0f32; LANES], [f32::NEG_INFINITY; LANES]);
+        let mut add = |strip: &[f32]| {
+            for ((sum, max), &x) in sums.iter_mut().zip(&mut maxima).zip(strip) {
+                *max = if x > *max { x } else { *max };
+                *sum = add_exp::<FUSED>(*sum, x, origin, shift);
             }
-            for chunk in exps.chunks_exact(32) {
-                for (lane, e) in lanes.iter_mut().zip(chunk) {
-                    *lane += e;
-                }
-            }
-        }
-        let sum = lanes::sum(&lanes, |x| x);
+        };
+        let mut strips = values.chunks_exact(LANES);
+        (&mut strips).for_each(&mut add);
+        add(strips.remainder());
+        let max = lanes::max::<_, _, 16>(&maxima, f32::NEG_INFINITY, |x| x);
+        let to_max = (f64::from(origin) - f64::from(max)) * std::f64::consts::LOG2_E;
+        let sum = lanes::sum(&sums, |x| x) * (shift_error::<FUSED>(origin, shift) + to_max).exp2();
         Self { max, sum, nan: sum.is_nan() }
     }
 
@@ -120,18 +140,34 @@ impl Transform<'_> {
     }
 
     /// The pair of the columns `first..` of a row, at most a block of them.
-    #[inline(always)]
     pub(super) fn partial<T: Float>(self, first: usize, logits: &[T]) -> Partial {
+        lanes::dispatch_fused(Block { transform: self, first, logits })
+    }
+}
+
+/// Some columns of a row.
+struct Block<'a, T> {
+    transform: Transform<'a>,
+    first: usize,
+    logits: &'a [T],
+}
+
+impl<T: Float> lanes::Work for Block<'_, T> {
+    type Output = Partial;
+
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) -> Partial {
+        let Self { transform, first, logits } = self;
         let mut scratch = [0.0; BLOCK];
-        if self.is_plain() {
-            return Partial::of(widened(logits, &mut scratch));
+        if transform.is_plain() {
+            return Partial::of::<FUSED>(widened(logits, &mut scratch));
         }
         let scratch = &mut scratch[..logits.len()];
         for (wide, z) in scratch.iter_mut().zip(logits) {
             *wide = z.widen();
         }
-        self.apply(first, scratch);
-        Partial::of(scratch)
+        transform.apply(first, scratch);
+        Partial::of::<FUSED>(scratch)
     }
 }
 
@@ -146,12 +182,7 @@ pub(super) fn rows<T: Float, R: Send>(
 ) {
     use rayon::prelude::*;
     let row = |r: usize| &x[r * stride..][..columns];
-    let block = |first: usize, values: &[T]| {
-        lanes::dispatch(
-            #[inline(always)]
-            || transform.partial(first, values),
-        )
-    };
+    let block = |first: usize, values: &[T]| transform.partial(first, values);
     let serial = |r: usize| {
         let blocks = row(r).chunks(BLOCK).enumerate();
         blocks.fold(Partial::EMPTY, |p, (i, values)| p.merge(block(i * BLOCK, values)))
