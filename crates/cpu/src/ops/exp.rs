@@ -37,9 +37,9 @@ fn mul_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// Adds `e^(x - max)` to `sum`, for `x` that is not much above `max`, where `shift` is `max · log2 e`, rounded. The power of two is within
-/// 2 units in the last place; the error of its exponent keeps the term within 3e-7 of it, or of 1.
-/// Terms below `2^-126` count as that. NaN stays NaN.
+/// Adds `e^(x - max)` to `sum`, for `x` that is not much above `max`, where `shift` is `max · log2 e`, rounded. The power
+/// of two is within 2 units in the last place (2.5 without fused operations); the error of its exponent keeps the term
+/// within 3e-7 of it, or of 1. Terms below `2^-126` count as that. NaN stays NaN.
 ///
 /// With fused operations all terms carry a factor, the rounding of `shift`: see [`shift_error`].
 #[inline(always)]
@@ -158,7 +158,8 @@ mod tests {
             worst = worst.max(ulps(got, f64::from(x * LOG2_E).exp2()));
             absolute = absolute.max((f64::from(got) - f64::from(x).exp()).abs());
         }
-        assert!(worst <= 2.0 && absolute <= 3e-7, "{worst} {absolute:e}");
+        let units = if FUSED { 2.0 } else { 2.5 };
+        assert!(worst <= units && absolute <= 3e-7, "{worst} {absolute:e}");
         // A maximum whose product with the logarithm cannot be exact.
         for max in [-3001.7f32, 0.1, 77.7, 12_345.67] {
             for below in [0.0, 0.37, 1.0, 20.0] {
