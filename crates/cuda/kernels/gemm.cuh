@@ -124,12 +124,12 @@ struct TensorTile {
       UNROLL
       for (u32 j = 0; j < 8; j++) acc[i][j] = 0.0f;
     }
-    load(0);
-    load(1);
+    UNROLL_BY(1)
+    for (u64 step = 0; step < STAGES - 1; step++) load(step);
     for (u64 step = 0; step < steps; step++) {
       copy_async_wait<STAGES - 2>();
       sync_block();  // This stage has arrived for all, and all are done with the one that is loaded next.
-      load(step + 2);
+      load(step + STAGES - 1);
       const T* stage = shared + step % STAGES * 2 * SLOT;
       multiply(stage, stage + SLOT);
     }

@@ -67,6 +67,9 @@ impl Cuda {
     }
 }
 
+/// A tensor's memory, as the queue keeps it.
+struct Held(Box<dyn Memory>);
+
 /// What an operation is run with.
 pub(crate) struct Context<'a> {
     driver: &'a dyn Driver,
@@ -83,7 +86,7 @@ impl Context<'_> {
 
     /// Where a tensor's elements begin.
     pub(crate) fn at(&self, tensor: &Tensor) -> Result<u64> {
-        let memory: &Box<dyn Memory> = self.buffers.of(tensor)?.get()?;
+        let Held(memory) = self.buffers.of(tensor)?.get()?;
         Ok(memory.address() + tensor.byte_offset() as u64)
     }
 
@@ -131,22 +134,23 @@ impl Backend for Cuda {
     }
 
     fn alloc(&mut self, bytes: usize) -> Result<Buffer> {
-        match self.driver.alloc(bytes) {
+        let memory = match self.driver.alloc(bytes) {
             Err(e) if e.code() == Code::OutOfMemory && self.scratch.is_some() => {
                 self.scratch = None;
-                Ok(Buffer::new(self.driver.alloc(bytes)?, bytes))
+                self.driver.alloc(bytes)
             }
-            memory => Ok(Buffer::new(memory?, bytes)),
-        }
+            memory => memory,
+        };
+        Ok(Buffer::new(Held(memory?), bytes))
     }
 
     fn write(&mut self, dst: &Buffer, offset: usize, src: &[u8]) -> Result<()> {
-        let memory: &Box<dyn Memory> = dst.get()?;
+        let Held(memory) = dst.get()?;
         self.driver.write(memory.address() + offset as u64, src)
     }
 
     fn read(&mut self, src: &Buffer, offset: usize, dst: &mut [u8]) -> Result<()> {
-        let memory: &Box<dyn Memory> = src.get()?;
+        let Held(memory) = src.get()?;
         self.driver.read(memory.address() + offset as u64, dst)
     }
 

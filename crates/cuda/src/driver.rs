@@ -34,7 +34,7 @@ impl Args {
         self.bytes.resize(self.bytes.len().next_multiple_of(alignment), 0);
     }
 
-    /// A pointer, a `u64` or a `double`'s place.
+    /// A pointer or a `u64`.
     #[must_use]
     pub fn u64(self, x: u64) -> Self {
         self.push(&x.to_ne_bytes())
@@ -58,7 +58,7 @@ impl Args {
         self.push(&x.to_ne_bytes())
     }
 
-    /// Ends a struct that is a member of this one, or begins one: what follows is aligned for anything.
+    /// Ends a struct of alignment 8 that is a member of this one.
     #[must_use]
     pub fn aligned(mut self) -> Self {
         self.pad(8);
@@ -95,29 +95,29 @@ pub struct Gemm {
     pub dtype: DType,
     /// Type of the product.
     pub out_dtype: DType,
-    /// Addresses of the factors and the product.
+    /// Address of the left factor.
     pub a: u64,
-    #[allow(missing_docs)]
+    /// Address of the right factor.
     pub b: u64,
-    #[allow(missing_docs)]
+    /// Address of the product.
     pub out: u64,
-    /// Whether a factor is stored transposed.
+    /// Whether `a` is stored transposed.
     pub trans_a: bool,
-    #[allow(missing_docs)]
+    /// Whether `b` is stored transposed.
     pub trans_b: bool,
-    /// Sizes: rows, columns, products in each sum.
+    /// Rows of the product.
     pub m: usize,
-    #[allow(missing_docs)]
+    /// Columns of the product.
     pub n: usize,
-    #[allow(missing_docs)]
+    /// Products in each sum, at least 1.
     pub k: usize,
-    /// How many products, and elements from one to the next of `a`, `b` and `out`.
+    /// How many products there are.
     pub batch: usize,
-    #[allow(missing_docs)]
+    /// Elements from one of the batch to the next, of `a`, `b` and `out`; 0 where all share one.
     pub strides: [usize; 3],
-    /// Factors.
+    /// Factor of the product.
     pub alpha: f32,
-    #[allow(missing_docs)]
+    /// Factor of what was in `out`; if 0, that does not matter.
     pub beta: f32,
 }
 

@@ -135,7 +135,7 @@ fn info(version: i32, found: &Found, blas: bool) -> DeviceInfo {
         ],
         features: vec![
             format!("compute-{major}.{minor}"),
-            if blas { "matmul-cublaslt".into() } else { "matmul-own".into() },
+            if blas { "cublaslt".into() } else { "own-matmul".into() },
         ],
         supports: Cuda::supports,
     }

@@ -36,6 +36,12 @@ fn the_table_holds_in_random_order() {
     table(Options { order: seed, ..Options::default() }, None);
 }
 
+/// A library is asked for the right products: here one that does what BLAS defines.
+#[test]
+fn the_table_holds_with_a_library_for_products() {
+    table(Options { library: true, ..Options::default() }, Some(&["matmul"]));
+}
+
 /// Set in the process that has libasan loaded.
 const SANITIZED: &str = "GRISTMILL_CUDA_HOST_SANITIZED";
 

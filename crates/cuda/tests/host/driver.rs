@@ -6,9 +6,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use gristmill_core::device::DeviceKind;
-use gristmill_core::{Code, Device, DeviceInfo, Error, Result};
+use gristmill_core::{Code, DType, Device, DeviceInfo, Error, Result};
 use gristmill_cuda::Cuda;
-use gristmill_cuda::driver::{Driver, Launch, Memory};
+use gristmill_cuda::driver::{Driver, Gemm, Launch, Memory};
+use half::{bf16, f16};
 
 use crate::shim::{Build, Kernels, load};
 
@@ -22,11 +23,13 @@ pub(crate) struct Options {
     pub(crate) memory: usize,
     /// Launches after which it is lost.
     pub(crate) launches: usize,
+    /// Whether a library multiplies matrices.
+    pub(crate) library: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { build: Build::Plain, order: 0, memory: usize::MAX, launches: usize::MAX }
+        Self { build: Build::Plain, order: 0, memory: usize::MAX, launches: usize::MAX, library: false }
     }
 }
 
@@ -39,6 +42,21 @@ pub(crate) fn open(options: Options) -> Option<Device> {
         Ok(Box::new(Cuda::new(Box::new(driver))?))
     });
     Some(device.unwrap())
+}
+
+/// What a device on the host says of itself.
+pub(crate) fn info() -> DeviceInfo {
+    DeviceInfo {
+        backend: "cuda-host",
+        selector: "cuda-host".into(),
+        name: "CUDA kernels on the host".into(),
+        kind: DeviceKind::Software,
+        driver: "fibers".into(),
+        memory: None,
+        limits: Vec::new(),
+        features: vec!["own-matmul".into()],
+        supports: Cuda::supports,
+    }
 }
 
 struct Host {
@@ -71,17 +89,7 @@ impl Drop for HostMemory {
 
 impl Driver for Host {
     fn info(&self) -> Arc<DeviceInfo> {
-        Arc::new(DeviceInfo {
-            backend: "cuda-host",
-            selector: "cuda-host".into(),
-            name: "CUDA kernels on the host".into(),
-            kind: DeviceKind::Software,
-            driver: "fibers".into(),
-            memory: None,
-            limits: Vec::new(),
-            features: vec!["matmul-own".into()],
-            supports: Cuda::supports,
-        })
+        Arc::new(info())
     }
 
     fn alloc(&self, bytes: usize) -> Result<Box<dyn Memory>> {
@@ -125,5 +133,55 @@ impl Driver for Host {
 
     fn synchronize(&self) -> Result<()> {
         Ok(())
+    }
+
+    fn gemm(&self, gemm: &Gemm) -> Result<bool> {
+        if self.options.library {
+            multiply(gemm);
+        }
+        Ok(self.options.library)
+    }
+}
+
+/// What the contract of [`Gemm`] says, element by element and column-major.
+fn multiply(gemm: &Gemm) {
+    let Gemm { a, b, out, m, n, k, .. } = *gemm;
+    let [stride_a, stride_b, stride_out] = gemm.strides;
+    for batch in 0..gemm.batch {
+        for (i, j) in (0..m).flat_map(|i| (0..n).map(move |j| (i, j))) {
+            let products = (0..k).map(|l| {
+                let at_a = if gemm.trans_a { i * k + l } else { l * m + i };
+                let at_b = if gemm.trans_b { l * n + j } else { j * k + l };
+                element(gemm.dtype, a, batch * stride_a + at_a)
+                    * element(gemm.dtype, b, batch * stride_b + at_b)
+            });
+            let product = f64::from(gemm.alpha) * products.sum::<f64>();
+            let at = batch * stride_out + j * m + i;
+            let beta = f64::from(gemm.beta);
+            let before = if beta == 0.0 { 0.0 } else { beta * element(gemm.out_dtype, out, at) };
+            set_element(gemm.out_dtype, out, at, (product + before) as f32);
+        }
+    }
+}
+
+fn element(dtype: DType, address: u64, at: usize) -> f64 {
+    // SAFETY: inside a matrix that the backend named, of this type.
+    unsafe {
+        match dtype {
+            DType::F32 => (*(address as *const f32).add(at)).into(),
+            DType::Bf16 => (*(address as *const bf16).add(at)).into(),
+            _ => (*(address as *const f16).add(at)).into(),
+        }
+    }
+}
+
+fn set_element(dtype: DType, address: u64, at: usize, x: f32) {
+    // SAFETY: as above.
+    unsafe {
+        match dtype {
+            DType::F32 => *(address as *mut f32).add(at) = x,
+            DType::Bf16 => *(address as *mut bf16).add(at) = bf16::from_f32(x),
+            _ => *(address as *mut f16).add(at) = f16::from_f32(x),
+        }
     }
 }

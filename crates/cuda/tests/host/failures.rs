@@ -3,8 +3,9 @@
 use gristmill_core::ops::Reduction;
 use gristmill_core::{Code, DType};
 
+use crate::conformance::again;
 use crate::driver::{Options, open};
-use crate::shim::{Build, Kernels, load};
+use crate::shim::{Build, Kernels, compile, compiler, load};
 
 fn launch(kernels: &Kernels, kernel: &str, out: &mut [u32; 256], order: u64) -> Result<(), String> {
     let args: [u64; 2] = [out.as_mut_ptr() as u64, 256];
@@ -58,6 +59,32 @@ fn a_copy_that_is_not_waited_for_has_not_arrived() {
         kernels.launch(kernel, [1, 1, 1], 256, 1024, bytemuck::cast_slice(&args), 0).unwrap();
         assert_eq!(words[from + 4], seen, "{kernel}");
     }
+}
+
+/// Set in the process that is to end at the first access out of bounds.
+const BEYOND: &str = "GRISTMILL_CUDA_HOST_BEYOND";
+
+#[test]
+fn the_sanitizer_knows_the_end_of_shared_memory() {
+    let launch = |n: u64| {
+        let mut out = [0u32; 256];
+        let args = [out.as_mut_ptr() as u64, n];
+        let kernels = load(Build::FaultySanitized).unwrap();
+        kernels.launch("beyond", [1, 1, 1], 256, 1024, bytemuck::cast_slice(&args), 0).unwrap();
+    };
+    if std::env::var_os(BEYOND).is_some() {
+        launch(255);
+        eprintln!("the last word was read");
+        return launch(256);
+    }
+    if compiler().is_err() {
+        return drop(load(Build::Faulty)); // Says why, or fails where it is required.
+    }
+    compile(Build::FaultySanitized);
+    let output = again("failures::the_sanitizer_knows_the_end_of_shared_memory", BEYOND);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && text.contains("the last word was read"), "{text}");
+    assert!(text.contains("heap-buffer-overflow"), "{text}");
 }
 
 #[test]

@@ -9,5 +9,6 @@
 mod conformance;
 mod driver;
 mod failures;
+mod geometry;
 mod shim;
 mod sources;

@@ -18,13 +18,17 @@ pub(crate) enum Build {
     Sanitized,
     /// Kernels of `faulty.cu`, which are wrong on purpose.
     Faulty,
+    /// The same with the sanitizers.
+    FaultySanitized,
 }
 
 impl Build {
     fn flags(self) -> &'static [&'static str] {
         match self {
             Build::Plain | Build::Faulty => &["-O2"],
-            Build::Sanitized => &["-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
+            Build::Sanitized | Build::FaultySanitized => {
+                &["-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+            }
         }
     }
 
@@ -32,7 +36,7 @@ impl Build {
         let host = here().join("tests/host");
         let mut sources = vec![host.join("runtime.cpp")];
         match self {
-            Build::Faulty => sources.push(host.join("faulty.cu")),
+            Build::Faulty | Build::FaultySanitized => sources.push(host.join("faulty.cu")),
             Build::Plain | Build::Sanitized => sources.extend(files(&here().join("kernels"), "cu")),
         }
         sources
