@@ -55,6 +55,8 @@ pub(super) fn add_exp<const FUSED: bool>(sum: f32, x: f32, max: f32, shift: f32)
     let p = mul_add::<FUSED>(p, r, 0.009_671_513);
     let p = mul_add::<FUSED>(p, r, 0.055_507_336);
     let p = mul_add::<FUSED>(p, r, 0.240_222_42);
+    // Near ln 2, but the error is least here.
+    #[allow(clippy::approx_constant)]
     let p = mul_add::<FUSED>(p, r, 0.693_147);
     let p = mul_add::<FUSED>(p, r, 1.0);
     mul_add::<FUSED>(p, f32::from_bits(rounded.to_bits() << 23), sum)
