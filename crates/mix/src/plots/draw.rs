@@ -370,7 +370,7 @@ mod tests {
         assert!(axis.ticks.iter().zip([0.2, 0.4, 0.6, 0.8]).all(|(a, b)| (a - b).abs() < 1e-12));
         use plotters::coord::ranged1d::ValueFormatter;
         assert_eq!(axis.format_ext(&axis.ticks[1]), "0.4");
-        assert_eq!(Axis::of((0.0, 1.3)).format_ext(&0.25), "0.25", "a step of 0.25 wants two digits");
+        assert_eq!(Axis::of((0.0, 1.2)).format_ext(&0.25), "0.25", "a step of 0.25 wants two digits");
         assert!(Axis::of((7.0, 7.001)).ticks.iter().all(|t| (7.0..=7.001).contains(t)));
     }
 }

@@ -9,10 +9,10 @@ use gristmill_mix::{MixtureSampler, SamplerOptions, SkillGraph, SkillOptions};
 const K: usize = 5;
 /// Hidden units.
 const D: usize = 6;
-const STEPS: usize = 250;
+const STEPS: usize = 200;
 const BATCH: usize = 32;
-const UPDATE_EVERY: usize = 50;
-const EVALUATE_EVERY: usize = 25;
+const UPDATE_EVERY: usize = 20;
+const EVALUATE_EVERY: usize = 20;
 const RATE: f64 = 0.02;
 /// Each layer: a row per hidden unit over the hidden units before, the input and a constant.
 const LAYER: usize = D * (D + 2);
@@ -147,7 +147,7 @@ fn the_last_skill_gains_from_following_the_losses() {
     for seed in 0..seeds {
         let uniform = train(MixtureSampler::fixed(&[1.0; K], seed).unwrap(), false, seed);
         let options = SamplerOptions {
-            skill: SkillOptions { eta: 1.0, ..SkillOptions::default() },
+            skill: SkillOptions { eta: 2.0, ..SkillOptions::default() },
             update_every: UPDATE_EVERY as u64,
             seed,
             ..SamplerOptions::default()

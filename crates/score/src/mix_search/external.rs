@@ -2,7 +2,7 @@
 
 use gristmill_core::{Code, Error, Result, ResultExt};
 use gristmill_mix::stats::Agreement;
-use gristmill_mix::{FitOptions, Matrix, MixtureModel, Runs};
+use gristmill_mix::{FitOptions, Matrix, MixtureModel, Regressor, Runs};
 
 use super::options::ExternalRuns;
 use super::report::ExternalSummary;
@@ -31,7 +31,8 @@ impl Search<'_> {
             )?;
             let others: Vec<usize> = (own..n).collect();
             for (t, model) in models.iter().enumerate() {
-                let options = FitOptions { regressor: Default::default(), bags: 0, folds: 0, seed: 0 };
+                let regressor = Regressor::Concave { l2: 1e-3 };
+                let options = FitOptions { regressor, bags: 0, folds: 0, seed: 0 };
                 let mine = MixtureModel::fit_with(&runs, model.target(), None, &options, self.control)?;
                 let predicted = mine.predict(&finished.runs.weights().select(&others))?;
                 agreement.push(Agreement::of(&predicted, &finished.runs.losses().select(&others).column(t)));

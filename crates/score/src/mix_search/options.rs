@@ -50,6 +50,8 @@ pub enum PredictorChoice {
     Experts,
 }
 
+/// Of the linear regressions: so that bootstrap samples of few runs can be fitted too.
+const LITTLE: f64 = 1e-6;
 /// Of the concave regressions: they have twice as many factors as there are domains.
 const L2: f64 = 1e-4;
 
@@ -68,8 +70,8 @@ impl PredictorChoice {
     /// The regression, and whether it takes the experts. For [`Auto`](Self::Auto) that of the trees.
     pub(crate) fn regressor(self) -> (Regressor, bool) {
         match self {
-            Self::Linear => (Regressor::Linear { l2: 0.0 }, false),
-            Self::LinearExperts => (Regressor::Linear { l2: 0.0 }, true),
+            Self::Linear => (Regressor::Linear { l2: LITTLE }, false),
+            Self::LinearExperts => (Regressor::Linear { l2: LITTLE }, true),
             Self::Concave => (Regressor::Concave { l2: L2 }, false),
             Self::ConcaveExperts => (Regressor::Concave { l2: L2 }, true),
             Self::GbdtExperts => (Regressor::Gbdt(GbdtOptions::default()), true),

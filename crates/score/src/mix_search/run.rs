@@ -78,7 +78,7 @@ impl Search<'_> {
         let pool = open(&o.pool, "pool", o.domain.as_deref())?;
         let targets = o.targets.iter().map(|t| Ok((t.name.as_str(), open(&t.source, "target", None)?)));
         let targets = targets.collect::<Result<Vec<_>>>()?;
-        let job = self.job(&pool, &targets, &normalizer)?;
+        let spec = self.spec(&pool, &targets, &normalizer);
 
         let reading = Reading {
             pool: &pool,
@@ -92,6 +92,9 @@ impl Search<'_> {
         };
         let text = timings.time("read", || reading.run())?;
         let plan = Plan::of(&text, o)?;
+        self.enough(text.domains.len(), plan.mixtures.rows())?;
+        // Not before: a search that cannot be made leaves nothing behind that the next one would have to continue.
+        let job = Job::open(&o.work(), spec, JobOptions { fresh: o.fresh, worker: WorkerShare::default() })?;
         let trainer = Trainer { text: &text, order: o.order()?, budget: plan.budget, control: self.control };
 
         let finished = timings.time("runs", || self.runs(&job, &trainer, &plan))?;
@@ -136,8 +139,8 @@ impl Search<'_> {
         Ok(summary)
     }
 
-    /// The job of the runs: all that changes a run, and nothing that only changes what is made of them.
-    fn job(&self, pool: &Corpus, targets: &[(&str, Corpus)], normalizer: &Normalizer) -> Result<Job> {
+    /// What the job of the runs is: all that changes a run, and nothing that only changes what is made of them.
+    fn spec(&self, pool: &Corpus, targets: &[(&str, Corpus)], normalizer: &Normalizer) -> JobSpec {
         let o = self.options;
         let config = json!({
             "version": VERSION,
@@ -157,7 +160,18 @@ impl Search<'_> {
         for (name, corpus) in targets {
             spec = spec.input(format!("target {name}"), corpus);
         }
-        Job::open(&o.work(), spec, JobOptions { fresh: o.fresh, worker: WorkerShare::default() })
+        spec
+    }
+
+    /// Refuses fewer runs than domains, before they are made.
+    fn enough(&self, domains: usize, runs: usize) -> Result<()> {
+        let o = self.options;
+        if runs >= domains || o.external.is_some() || o.predictor == PredictorChoice::Experts {
+            return Ok(());
+        }
+        Err(Error::new(Code::EmptyInput, format!("{runs} runs cannot tell {domains} domains apart"))
+            .at_column("runs")
+            .hint("at least as many runs as domains, better sixteen times as many"))
     }
 
     /// Makes the runs that are not there yet, and joins those from elsewhere.

@@ -141,7 +141,9 @@ fn several_targets_have_an_optimum_each_and_one_for_their_mean() {
     let names: Vec<&str> = found.objectives.iter().map(|o| o.name.as_str()).collect();
     assert_eq!(names, ["law", "mail", "mean"]);
     let weight = |o: usize, d: usize| found.objectives[o].optimum.domains[d].weight.value;
-    assert!(weight(0, 1) > weight(1, 1) && weight(1, 2) > weight(0, 2));
+    // Each target takes all that there is of its own domain, and the mean of both takes both.
+    let all = |o: usize, d: usize| weight(o, d) > 0.9 * found.domains[d].most;
+    assert!(all(0, 1) && all(1, 2) && weight(1, 2) > 2.0 * weight(0, 2), "{:?}", found.objectives);
     assert!(weight(2, 1) + weight(2, 2) > 0.5, "the mean wants both");
 }
 
