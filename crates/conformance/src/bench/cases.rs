@@ -18,12 +18,15 @@ pub(super) enum Bind {
     Matmul(DType),
 }
 
+/// Makes the operation with its tensors.
+type Build = Box<dyn Fn(&Device) -> Result<Op>>;
+
 /// An operation at one size.
 pub(super) struct BenchCase {
     pub(super) name: String,
     pub(super) op: &'static str,
     pub(super) bind: Bind,
-    pub(super) build: Box<dyn Fn(&Device) -> Result<Op>>,
+    pub(super) build: Build,
 }
 
 fn case<O: Into<Op>>(
