@@ -1,3 +1,5 @@
+import { tmpdir } from 'node:os';
+
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
@@ -8,5 +10,7 @@ export default defineConfig({
     testTimeout: 120_000,
     hookTimeout: 120_000,
     maxWorkers: 2,
+    // Without one, a layer of Mesa's Vulkan drivers complains on standard error when it looks for a display.
+    env: { XDG_RUNTIME_DIR: process.env['XDG_RUNTIME_DIR'] ?? tmpdir() },
   },
 });

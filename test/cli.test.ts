@@ -68,6 +68,39 @@ describe('commands', () => {
     expect(stdout).toContain('kenlm-trie');
   });
 
+  test('doctor lists every backend, and what auto would open', async () => {
+    const { code, stdout } = await cli(['doctor']);
+    expect(code).toBe(0);
+    for (const backend of ['cpu', 'wgpu', 'cuda']) {
+      expect(stdout).toMatch(new RegExp(`device ${backend} +(${backend}(:0)?: .*driver|not available: .+)`));
+    }
+    const { auto } = JSON.parse((await cli(['doctor', '--json'])).stdout) as { auto: { selector: string } };
+    expect(stdout).toContain(`opens ${auto.selector}`);
+  });
+
+  test('doctor --check prints the table of a device, and repeats it by its seed', async () => {
+    const args = ['doctor', '--check', 'cpu', '--ops', 'topk,philox', '--seed', '18446744073709551615'];
+    const { code, stdout, stderr } = await cli(args);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const rows = stdout.split('\n').filter((line) => / ok$/.test(line));
+    expect(rows.length).toBeGreaterThan(10);
+    expect(stdout).toMatch(/cpu: .*seed 18446744073709551615: \d+ passed, 0 failed, 0 skipped\n$/);
+    const { check } = JSON.parse((await cli([...args, '--json'])).stdout) as { check: { rows: unknown[] } };
+    expect(check.rows.length).toBe(rows.length);
+    expect((await cli(args)).stdout).toBe(stdout);
+  });
+
+  test('bench prints rates beside the limits of the same run', async () => {
+    const args = ['bench', '--device', 'cpu', '--ops', 'philox', '--rounds', '1', '--seconds', '0'];
+    const { code, stdout } = await cli(args);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^philox\/.* GB\/s +\d+% of copy$/m);
+    expect(stdout).toMatch(/limits: copy [\d.]+ GB\/s\n$/);
+    const report = JSON.parse((await cli([...args, '--json'])).stdout) as { rows: { share: number }[] };
+    expect(report.rows.length).toBe(3);
+    expect(report.rows.every((row) => row.share > 0)).toBe(true);
+  });
+
   test('help and version are successes on standard output', async () => {
     for (const args of [['--help'], ['select', '--help'], ['--version']]) {
       const { code, stdout, stderr } = await cli(args);
@@ -131,6 +164,29 @@ describe('exit codes', () => {
     const { code, stderr } = await cli(args);
     expect(code).toBe(2);
     expect(stderr).toContain('plenty');
+  });
+
+  test('3 for a device that is not there', async () => {
+    for (const args of [
+      ['doctor', '--check', 'cuda:97'],
+      ['bench', '--device', 'wgpu:97'],
+    ]) {
+      const { code, stdout, stderr } = await cli(args);
+      expect({ code, stdout }).toEqual({ code: 3, stdout: '' });
+      expect(stderr).toContain('[DEVICE_UNAVAILABLE]');
+    }
+  });
+
+  test('2 for operations and devices that do not exist', async () => {
+    for (const args of [
+      ['doctor', '--check', 'gpu'],
+      ['doctor', '--check', 'cpu', '--ops', 'softmax'],
+      ['doctor', '--check', 'cpu', '--ops', 'topk,'],
+      ['doctor', '--ops', 'topk'],
+      ['doctor', '--check', 'cpu', '--ops', 'topk', '--seed', '-1'],
+    ]) {
+      expect((await cli(args)).code, args.join(' ')).toBe(2);
+    }
   });
 
   test('1 for input that is not there', async () => {

@@ -10,8 +10,9 @@ import { gunzipSync } from 'node:zlib';
 import { onTestFinished } from 'vitest';
 
 import { corpora } from '../ts/scripts/corpora.js';
+import { cargoBinary } from '../ts/scripts/run.js';
 
-export { corpora };
+export { cargoBinary, corpora };
 
 /** The root of the checkout. */
 export const root = fileURLToPath(new URL('..', import.meta.url));

@@ -15,6 +15,7 @@ const COMMANDS = [
   'score',
   'fit',
   'doctor',
+  'bench',
   'subset',
   ...['search', 'sample', 'fit', 'optimize'].map((c) => `mix ${c}`),
   ...['fit', 'ratio', 'critical'].map((c) => `law ${c}`),
@@ -146,7 +147,7 @@ describe('README', () => {
 
   test('its error codes exist', () => {
     const codes = [...readme.matchAll(/`([A-Z]+(?:_[A-Z0-9]+)+)`/g)].map(([, code]) => code);
-    const environment = ['NO_COLOR', 'GRISTMILL_REQUIRE', 'CARGO_TARGET_DIR'];
+    const environment = ['NO_COLOR', 'GRISTMILL_LOG', 'GRISTMILL_REQUIRE', 'CARGO_TARGET_DIR'];
     expect(codes.filter((code) => ![...ERROR_CODES, ...environment].includes(code as never))).toEqual([]);
   });
 

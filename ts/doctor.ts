@@ -1,5 +1,18 @@
-import { fromNative } from './errors.js';
+import type { DeviceInfo } from './device.js';
+import { type DeviceReason, fromNative } from './errors.js';
 import { native, platform } from './native.js';
+
+/** What is there of a backend. */
+export interface DoctorBackend {
+  /** `cpu`, `wgpu` or `cuda`. */
+  name: string;
+  /** Whether one of its devices can be used. */
+  available: boolean;
+  /** Why not, if none can. */
+  reason?: DeviceReason;
+  /** Its devices; `unusable` says why one cannot be opened. */
+  devices: (DeviceInfo & { unusable?: string })[];
+}
 
 /** What this machine and this build can do. */
 export interface Doctor {
@@ -23,8 +36,10 @@ export interface Doctor {
   memory: { total?: number; available?: number; limit?: number };
   /** Where sorts spill to unless a job names another directory. */
   tempDir: string;
-  /** The devices that this build can compute on. */
-  backends: { name: string; available: boolean }[];
+  /** The devices of this machine by backend, and why a backend has none that can be used. */
+  backends: DoctorBackend[];
+  /** What `openDevice({ device: 'auto' })` would open, and why it would pass over others. */
+  auto: { selector: string; passedOver: DeviceReason[] };
   /** What can be read. */
   reads: {
     formats: string[];

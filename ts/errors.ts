@@ -21,6 +21,12 @@
  * | `OUT_OF_MEMORY` | the memory limit leaves no room for the work |
  * | `JOB_MISMATCH` | the output directory holds a job with another configuration or another input |
  * | `ABORTED` | the work was stopped |
+ * | `SHAPE_MISMATCH` | a tensor's shape does not fit the others of an operation, or its elements |
+ * | `DTYPE_MISMATCH` | a tensor's element type cannot serve an operation |
+ * | `DEVICE_MISMATCH` | tensors of one operation live on different devices |
+ * | `DEVICE_UNAVAILABLE` | no device of the kind that was asked for can be used on this machine |
+ * | `DEVICE_LOST` | a device stopped working; everything on it is gone, and another can be opened |
+ * | `DISPOSED` | a device or tensor was used after it was disposed of |
  * | `NATIVE_UNAVAILABLE` | the compiled part of Gristmill for this platform is missing or does not load |
  * | `INTERNAL` | a defect of Gristmill itself: please report it |
  */
@@ -46,6 +52,12 @@ export const ERROR_CODES = [
   'OUT_OF_MEMORY',
   'JOB_MISMATCH',
   'ABORTED',
+  'SHAPE_MISMATCH',
+  'DTYPE_MISMATCH',
+  'DEVICE_MISMATCH',
+  'DEVICE_UNAVAILABLE',
+  'DEVICE_LOST',
+  'DISPOSED',
   'NATIVE_UNAVAILABLE',
   'INTERNAL',
 ] as const;
@@ -58,7 +70,7 @@ export interface ErrorDetails {
   readonly rowGroup?: number;
   /** Row within the file; the line, for line formats. */
   readonly row?: number;
-  /** Column, field or option name. */
+  /** Column, field, option or argument name. */
   readonly column?: string;
   /** Byte offset within the file. */
   readonly offset?: number;
@@ -95,10 +107,45 @@ export class JobMismatchError extends GristmillError {}
 /** The compiled addon for this platform is missing or does not load. */
 export class NativeUnavailableError extends GristmillError {}
 
+/** Why a device was not taken. */
+export interface DeviceReason {
+  /** What was not taken: a backend such as `cuda`, or one of its devices such as `wgpu:0`. */
+  readonly device: string;
+  /** Why. */
+  readonly why: string;
+  /** What to do about it. */
+  readonly hint?: string;
+}
+
+/** The device that was asked for cannot be used on this machine. Callers branch on it to take another. */
+export class DeviceUnavailableError extends GristmillError {
+  /** Why each backend or device that was looked at cannot be used. */
+  readonly reasons: readonly DeviceReason[] = [];
+}
+
+/** Shapes do not fit: see `details.column` for the argument. */
+export class ShapeError extends GristmillError {}
+
+/** A device (or a job) has no memory left for the work. The device still works: smaller work can be tried. */
+export class OutOfMemoryError extends GristmillError {}
+
+/** A device or a tensor was used after it was disposed of. */
+export class DisposedError extends GristmillError {}
+
+/** Kinds on which callers branch. */
+const CLASSES: Partial<Record<ErrorCode, typeof GristmillError>> = {
+  JOB_MISMATCH: JobMismatchError,
+  DEVICE_UNAVAILABLE: DeviceUnavailableError,
+  SHAPE_MISMATCH: ShapeError,
+  OUT_OF_MEMORY: OutOfMemoryError,
+  DISPOSED: DisposedError,
+};
+
 interface NativeError extends Error {
   code?: unknown;
   hint?: unknown;
   location?: ErrorDetails;
+  reasons?: unknown;
 }
 
 /**
@@ -108,14 +155,18 @@ interface NativeError extends Error {
  */
 export function fromNative(thrown: unknown): unknown {
   if (!(thrown instanceof Error) || thrown instanceof GristmillError) return thrown;
-  const { code, hint, location, message }: NativeError = thrown;
+  const { code, hint, location, reasons, message }: NativeError = thrown;
   const known = ERROR_CODES.find((c) => c === code);
   // What did not come from our own code came from the conversion of an argument, which napi refuses by itself.
   const kind = known ?? (code === undefined ? 'INTERNAL' : 'INVALID_ARGUMENT');
-  const Class = kind === 'JOB_MISMATCH' ? JobMismatchError : GristmillError;
-  return new Class(kind, message, {
+  const Class = CLASSES[kind] ?? GristmillError;
+  const error = new Class(kind, message, {
     details: location,
     hint: typeof hint === 'string' ? hint : undefined,
     cause: known === undefined ? thrown : undefined,
   });
+  if (error instanceof DeviceUnavailableError && typeof reasons === 'string') {
+    Object.assign(error, { reasons: JSON.parse(reasons) as DeviceReason[] });
+  }
+  return error;
 }

@@ -24,18 +24,38 @@ import type { FitSummary, ScoreSummary, SelectSummary } from './summaries.js';
 
 export type { ArrowInput, RecordBatchLike, TableLike } from './arrow.js';
 export { Batch, readBatches } from './batches.js';
-export { doctor, type Doctor } from './doctor.js';
+export { benchDevice, type BenchOptions, type BenchRate, type BenchReport, type BenchRow } from './bench.js';
+export { checkDevice, type CheckOptions, type CheckReport, type CheckRow } from './check.js';
 export {
+  Device,
+  type DeviceInfo,
+  type DeviceMemory,
+  type DeviceName,
+  openDevice,
+  type OpenDeviceOptions,
+  type PhiloxOptions,
+  type TensorOptions,
+} from './device.js';
+export { doctor, type Doctor, type DoctorBackend } from './doctor.js';
+export * from './dtypes.js';
+export {
+  type DeviceReason,
+  DeviceUnavailableError,
+  DisposedError,
   ERROR_CODES,
   type ErrorCode,
   type ErrorDetails,
   GristmillError,
   JobMismatchError,
   NativeUnavailableError,
+  OutOfMemoryError,
+  ShapeError,
 } from './errors.js';
 export { Job } from './job.js';
 export * from './mix/index.js';
+export type { Logger } from './logger.js';
 export type * from './options.js';
+export { Ragged } from './ragged.js';
 export {
   combine,
   type CombineOptions,
@@ -49,6 +69,14 @@ export {
 } from './raters.js';
 export { scoreBatches, type ScoreBatchesOptions } from './score-batches.js';
 export type * from './summaries.js';
+export {
+  type AddMatmulOptions,
+  type MatmulOptions,
+  type NllOptions,
+  type Outputs,
+  type Reduction,
+  Tensor,
+} from './tensor.js';
 
 /**
  * Estimates an interpolated modified Kneser-Ney language model from a corpus and writes it to a file.

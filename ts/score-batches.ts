@@ -1,12 +1,13 @@
 import { type ArrowInput, toIpc } from './arrow.js';
 import { Batch } from './batches.js';
+import { Device, type DeviceName, openDevice } from './device.js';
 import { attempt } from './job.js';
 import { native } from './native.js';
 import type { Method } from './options.js';
 
 /**
- * What {@link scoreBatches} takes. The input is one of three: text or token ids, which need models, or the per-token
- * log-probabilities of one or two models that ran elsewhere.
+ * What {@link scoreBatches} takes. The input is one of four: text or token ids, which need models, or the logits or
+ * per-token log-probabilities of one or two models that ran elsewhere.
  */
 export interface ScoreBatchesOptions {
   /** The column of text to score. */
@@ -20,6 +21,24 @@ export interface ScoreBatchesOptions {
   logProbs?: string | readonly [string] | readonly [string, string];
   /** The base of the log-probabilities. @defaultValue 'e' */
   logBase?: 'e' | '2' | '10';
+  /**
+   * The columns of logits, with {@link targets}: for every row the logits of its tokens, float16 or float32, each token's
+   * in a (fixed-size) list of its own, or all of a row's in one list. One, or two in the order prior, conditional.
+   */
+  logits?: string | readonly [string] | readonly [string, string];
+  /** Beside logits, the column of the tokens that they predict: lists of int32 or uint32, one for each token. */
+  targets?: string;
+  /** Beside logits, how many of them are of words; those behind are padding. @defaultValue all */
+  vocab?: number;
+  /** Beside logits, `c` of the cap `c · tanh(z / c)` that the models put on them. @defaultValue none */
+  softcap?: number;
+  /**
+   * Where the losses of logits, and the sums of documents, are computed, in 32-bit floats: an open device, or the name
+   * of one that is opened for this iteration. n-gram models run on the processor and take none.
+   *
+   * @defaultValue 'cpu' for logits; for log-probabilities, none: sums in 64-bit floats
+   */
+  device?: Device | DeviceName;
   /** One model: a path, or `ngram:` and a path. */
   model?: string;
   /** The general model of a method that compares two. */
@@ -55,21 +74,31 @@ export async function* scoreBatches(
   source: Iterable<ArrowInput> | AsyncIterable<ArrowInput>,
   options: ScoreBatchesOptions,
 ): AsyncGenerator<Batch, void, undefined> {
-  const { signal, model, prior, conditional, normalizer, logProbs, ...rest } = options;
+  const { signal, model, prior, conditional, normalizer, logProbs, logits, device, ...rest } = options;
   signal?.throwIfAborted();
-  const columns = typeof logProbs === 'string' ? [logProbs] : logProbs;
+  const names = (columns: string | readonly string[] | undefined): readonly string[] | undefined =>
+    typeof columns === 'string' ? [columns] : columns;
+  const columns = { logProbs: names(logProbs), logits: names(logits) };
   const addon = native();
   const cancel = new addon.CancelHandle();
   const stop = (): void => cancel.cancel();
   signal?.addEventListener('abort', stop, { once: true });
+  const name = device ?? (logits === undefined ? undefined : 'cpu');
+  let opened: Device | undefined;
   try {
+    if (name !== undefined && !(name instanceof Device)) {
+      opened = await openDevice({ device: name, ...(signal && { signal }) });
+    }
+    const place = opened ?? (name as Device | undefined);
+    const handle = place?.handle('scoreBatches');
     const scorer = await attempt(
       signal,
       () =>
         new addon.BatchScorer(
-          JSON.stringify({ ...rest, logProbs: columns }),
+          JSON.stringify({ ...rest, ...columns }),
           JSON.stringify({ model, prior, conditional, normalizer }),
           cancel,
+          handle,
         ),
     );
     for await (const input of source) {
@@ -78,5 +107,6 @@ export async function* scoreBatches(
     }
   } finally {
     signal?.removeEventListener('abort', stop);
+    await opened?.dispose();
   }
 }

@@ -11,8 +11,11 @@ export declare class BatchReader {
 
 /** Adds score columns to Arrow data. */
 export declare class BatchScorer {
-  /** A scorer with the JSON text of `MemoryOptions`, and that of `ModelOptions` for the models that it needs. */
-  constructor(options: string, models: string, cancel: CancelHandle)
+  /**
+   * A scorer with the JSON text of `MemoryOptions`, that of `ModelOptions` for the models that it needs, and the
+   * device that logits and log-probabilities are scored on.
+   */
+  constructor(options: string, models: string, cancel: CancelHandle, device?: DeviceHandle | undefined | null)
   /**
    * Scores every batch of an Arrow IPC stream or file, and gives a stream of as many batches. The bytes are copied
    * first: JavaScript may change them while this works.
@@ -28,32 +31,94 @@ export declare class CancelHandle {
   cancel(): void
 }
 
-/** What tells a training loop which domains the next batch is drawn from. */
-export declare class DomainSampler {
-  /** A sampler from the JSON text of how it draws, or of its state. */
-  constructor(options: string)
-  /** The domain of each example of the next batch. */
-  nextBatch(size: number): Uint32Array
-  /** Reports the losses of an evaluation; what is no number arrives as NaN and is refused. */
-  tell(losses: Array<number>): void
-  /** Moves the mixture to the losses told so far. */
-  update(): void
-  /** The mixture of the next batch. */
-  weights(): Float64Array
-  /** Batches drawn, evaluations told, updates made. */
-  counts(): Array<number>
-  /** The JSON text of its state. */
-  state(): string
+/** A column of a table on a device: its elements, and where its rows begin if they differ in length. */
+export declare class ColumnHandle {
+  /** The elements. */
+  values(): TensorHandle
+  /** Where rows begin and end, if they differ in length. */
+  offsets(): TensorHandle | null
 }
 
-/** The predicted loss of a target as a function of the mixture. */
-export declare class MixtureRegression {
-  /** What is known of it: the JSON text of `MixFitSummary`. */
-  summary(): string
-  /** Writes it to a file. */
-  save(path: string): void
-  /** The JSON text of an `Estimate` per mixture; `mixtures` is that of rows of weights. */
-  estimate(mixtures: string): Promise<string>
+/** A device: a queue of work on a thread of its own. */
+export declare class DeviceHandle {
+  /** What it is, and what was passed over for it, as JSON text. */
+  describe(): string
+  /** How much memory its tensors take. */
+  memory(): DeviceMemory
+  /** A tensor of zeros. */
+  zeros(dtype: string, shape: Array<number>): TensorHandle
+  /** A tensor with the elements that these bytes are. They are copied: JavaScript may change them afterwards. */
+  tensor(bytes: Uint8Array, dtype: string, shape: Array<number>): TensorHandle
+  /**
+   * A tensor in memory of JavaScript, where the device can use it as it is. Nothing else may be able to change or
+   * detach these bytes: their buffer was transferred to us.
+   */
+  adopt(bytes: Uint8Array, dtype: string, shape: Array<number>): TensorHandle
+  /**
+   * A column of an Arrow IPC stream or file. The bytes are copied first: JavaScript may change them while this
+   * works.
+   */
+  fromArrow(ipc: Uint8Array, column: string): Promise<ColumnHandle>
+  /** Random numbers. */
+  philox(shape: Array<number>, draw: string, seed: number | bigint, stream: number | bigint, offset: number | bigint): TensorHandle
+  /** Waits for everything that was enqueued before. */
+  synchronize(): Promise<void>
+  /** Lets the work that was enqueued finish, ends the thread and gives all memory back. */
+  close(): Promise<void>
+}
+
+/** A handle of elements on a device. */
+export declare class TensorHandle {
+  /** Releases it. Does nothing the second time. */
+  dispose(): boolean
+  /** Its dimensions. */
+  shape(): Array<number>
+  /** The type of its elements. */
+  dtype(): string
+  /** Its elements as bytes, once everything that was enqueued before is done. */
+  read(): Promise<Uint8Array>
+  /** Its elements as a column of an Arrow IPC stream. */
+  toArrow(name: string): Promise<Uint8Array>
+  /** Its elements as a column of lists of an Arrow IPC stream. */
+  toArrowLists(offsets: TensorHandle, name: string): Promise<Uint8Array>
+  /** Overwrites its elements with those that these bytes are, which are copied. */
+  write(bytes: Uint8Array): void
+  /** The same elements under another shape. */
+  reshape(shape: Array<number>): TensorHandle
+  /** Entries of the first dimension. */
+  narrow(start: number, len: number): TensorHandle
+  /** One value everywhere. */
+  fill(value: number): void
+  /** Another element type. */
+  cast(dtype: string): TensorHandle
+  /** The same elements elsewhere. */
+  copy(): TensorHandle
+  /** The elements of another tensor. */
+  copyFrom(x: TensorHandle): void
+  /** A matrix product. */
+  matmul(b: TensorHandle, transA: boolean, transB: boolean, alpha: number, dtype?: string | undefined | null): TensorHandle
+  /** A matrix product added to what is there. */
+  matmulInto(a: TensorHandle, b: TensorHandle, transA: boolean, transB: boolean, alpha: number, beta: number): void
+  /** A sum, maximum or sum of squares of every row. */
+  rowReduce(reduction: string): TensorHandle
+  /** The same of consecutive segments. */
+  segmentReduce(offsets: TensorHandle, reduction: string): TensorHandle
+  /** A sum of two scaled tensors, in place. */
+  axpby(alpha: number, x: TensorHandle, beta: number): void
+  /** A scaled tensor. */
+  scale(alpha: number): TensorHandle
+  /** Maximum and log-sum-exp of every row. */
+  softmaxStats(): Array<TensorHandle>
+  /** Negative log-likelihood of targets under these logits. */
+  nll(targets: TensorHandle, vocab?: number | undefined | null, softcap?: number | undefined | null, bias?: Other | undefined | null): TensorHandle
+  /** The same from hidden states and a head. */
+  linearNll(head: TensorHandle, targets: TensorHandle, vocab?: number | undefined | null, softcap?: number | undefined | null, bias?: Other | undefined | null): TensorHandle
+  /** Loss under a prior minus loss under a conditional model, per document: both sums and the score. */
+  lossReduction(conditional: TensorHandle, offsets: TensorHandle): Array<TensorHandle>
+  /** The entries of greatest magnitude of every chunk: values and positions. */
+  topk(k: number, chunk: number): Array<TensorHandle>
+  /** Rows clipped to a norm: norms, factors, and the sum. */
+  rowNormScale(maxNorm: number): Array<TensorHandle>
 }
 
 /**
@@ -72,29 +137,30 @@ export declare class TerminalBar {
 }
 
 /**
- * Chooses a subset of embeddings in memory, `dimension` numbers each. `options` and the result are the JSON text
- * of `SubsetOptions` and `Subset`. The numbers are copied first: JavaScript may change them while this works.
+ * Measures the device of this selector. `options` is the JSON text of `BenchOptions`, the result that of the report;
+ * `on_row` hears the line of every case as soon as it is done.
  */
-export declare function chooseSubset(embeddings: Float32Array, dimension: number, quality: Float64Array | undefined | null, options: string, cancel: CancelHandle): Promise<string>
+export declare function bench(selector: string, options: string, cancel: CancelHandle, onRow?: (row: string) => void): Promise<string>
 
-/** Clusters and their centres. */
-export interface Clusters {
-  /** The centres, row by row. */
-  centres: Float32Array
-  /** The centre of each point. */
-  labels: Uint32Array
-  /** The squared distance of each point to it. */
-  distances: Float32Array
-  /** Their sum. */
-  inertia: number
-  /** How many rounds there were. */
-  iterations: number
-  /** Whether the tolerance was met. */
-  converged: boolean
+/**
+ * Holds the device of this selector against the promises of every operation. `options` is the JSON text of
+ * `CheckOptions`, the result that of the report; `on_row` hears the line of every case as soon as it is done.
+ */
+export declare function check(selector: string, options: string, cancel: CancelHandle, onRow?: (row: string) => void): Promise<string>
+
+/** How much memory the tensors of a device take. */
+export interface DeviceMemory {
+  /** Bytes of the tensors that somebody holds. */
+  liveBytes: number
+  /** Tensors with memory of their own (views apart) that somebody holds. */
+  liveTensors: number
+  /** Bytes that were given back and wait for another use. */
+  pooledBytes: number
+  /** The most that `liveBytes` has been. */
+  peakBytes: number
+  /** How often the backend was asked for memory. */
+  allocations: number
 }
-
-/** Combines scores. `options` and the summary are the JSON text of `CombineOptions` and `CombineSummary`. */
-export declare function combine(options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<string>
 
 /** The report of `gristmill doctor`, as JSON text. */
 export declare function doctor(): string
@@ -102,35 +168,8 @@ export declare function doctor(): string
 /** Estimates a language model. `options` and the summary are the JSON text of `FitOptions` and `FitSummary`. */
 export declare function fit(options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<string>
 
-/** Clusters embeddings in memory, `dimension` numbers each. `options` is the JSON text of `KMeansOptions`. */
-export declare function kmeans(embeddings: Float32Array, dimension: number, options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<Clusters>
-
-/** Answers a question about a law: JSON text to JSON text. */
-export declare function lawAnswer(question: string): string
-
-/** Fits a law. `options` and the result are the JSON text of `LawFitOptions` and `LawFitSummary`. */
-export declare function lawFit(options: string, cancel: CancelHandle): Promise<string>
-
-/** Fits a regression. `options` is the JSON text of `MixFitOptions`. */
-export declare function mixFit(options: string, cancel: CancelHandle): Promise<MixtureRegression>
-
-/** Reads a regression from a file. */
-export declare function mixLoad(path: string): Promise<MixtureRegression>
-
-/**
- * Searches the optimum of regressions. `options` and the result are the JSON text of `MixOptimizeOptions` and
- * `Optimum`.
- */
-export declare function mixOptimize(models: Array<MixtureRegression>, options: string, cancel: CancelHandle): Promise<string>
-
-/** Draws mixtures. `options` and the result are the JSON text of `MixSampleOptions` and `MixSampleSummary`. */
-export declare function mixSample(options: string, cancel: CancelHandle): Promise<string>
-
-/**
- * Searches the mixture of a pool's domains. `options` and the summary are the JSON text of `MixSearchOptions` and
- * `MixSearchSummary`.
- */
-export declare function mixSearch(options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<string>
+/** Opens a device by its selector, on a thread of its own: drivers take their time. */
+export declare function openDevice(selector: string, cancel: CancelHandle): Promise<DeviceHandle>
 
 /** How far a job is. */
 export interface ProgressEvent {
@@ -141,33 +180,15 @@ export interface ProgressEvent {
   /** Out of how much, when that is known. */
   total?: number
   /** What `done` and `total` count. */
-  unit: 'documents' | 'tokens' | 'bytes' | 'shards' | 'runs'
+  unit: 'documents' | 'tokens' | 'bytes' | 'shards'
   /** Documents so far in this phase. */
   documents: number
   /** Tokens so far in this phase. */
   tokens: number
 }
 
-/**
- * Rates a pool by judgements of pairs. `options` and the summary are the JSON text of `RateOptions` and
- * `ScoreSummary`.
- */
-export declare function rate(options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<string>
-
 /** Scores a pool. `options` and the summary are the JSON text of `ScoreOptions` and `ScoreSummary`. */
 export declare function score(options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<string>
 
 /** Selects from a pool. `options` and the summary are the JSON text of `SelectOptions` and `SelectSummary`. */
 export declare function select(options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<string>
-
-/** Builds a skill graph: the JSON text of how, to that of the graph. */
-export declare function skillGraph(options: string): string
-
-/** The mixture of Skill-It: JSON text to JSON text. */
-export declare function skillMixture(options: string): string
-
-/**
- * Chooses rows of a file. `options` and the summary are the JSON text of `SubsetFileOptions` and
- * `SubsetFileSummary`.
- */
-export declare function subsetFile(options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<string>

@@ -1,9 +1,12 @@
 #!/usr/bin/env node
-/** The command line: `gristmill select | score | fit | rate | combine | mix | law | subset | doctor`. */
+/** The command line: `gristmill select | score | fit | rate | combine | mix | law | subset | doctor | bench`. */
+
+import { tmpdir } from 'node:os';
 
 import { Command, CommanderError } from 'commander';
 
 import { manifest } from '../native.js';
+import { addBench } from './bench.js';
 import { addCombine } from './combine.js';
 import { addDoctor } from './doctor.js';
 import { EXIT, succeedOnBrokenPipe } from './exit.js';
@@ -14,6 +17,9 @@ import { addRate } from './rate.js';
 import { addScore } from './score.js';
 import { addSelect } from './select.js';
 import { addSubset } from './subset.js';
+
+// Without one, a layer of Mesa's Vulkan drivers complains on standard error when it looks for a display.
+process.env['XDG_RUNTIME_DIR'] ??= tmpdir();
 
 succeedOnBrokenPipe(process.stdout);
 succeedOnBrokenPipe(process.stderr);
@@ -34,7 +40,7 @@ Examples:
   gristmill score --pool crawl/ --model ngram:general.gml -o scores/
 
 Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage,
-3 no compiled addon for this platform, 130 interrupted (what was done stays: the same command continues).
+3 no such device or no compiled addon here, 130 interrupted (what was done stays: the same command continues).
 `,
   );
 
@@ -47,6 +53,7 @@ addSubset(program);
 addRate(program);
 addCombine(program);
 addDoctor(program);
+addBench(program);
 
 try {
   await program.parseAsync();

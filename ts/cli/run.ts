@@ -77,6 +77,7 @@ function fail(command: string, flags: CommonFlags, thrown: unknown): number {
     case 'INVALID_ARGUMENT':
       return EXIT.usage;
     case 'NATIVE_UNAVAILABLE':
+    case 'DEVICE_UNAVAILABLE':
       return EXIT.unavailable;
     default:
       return EXIT.failure;

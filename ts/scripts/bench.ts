@@ -2,7 +2,8 @@
  * The benchmarks, with their peers beside them in the same run. They gate nothing: each prints one JSON object, kept
  * with date and machine under `benches/results`.
  *
- *     npm run bench [-- NAME...]        names: end-to-end, mix-search, ngram-query, ngram-estimate; all by default
+ *     npm run bench [-- NAME...]        names: ops, boundary, end-to-end, mix-search, ngram-query, ngram-estimate; all
+ *                                       by default
  *
  * Installs the peers under `target/peers` (benches/peers/setup.sh says what that needs).
  */
@@ -51,7 +52,12 @@ async function writeText(): Promise<void> {
   writeFileSync(text, `${words.join('\n')}\n`);
 }
 
+/** Benches without a peer, for which nothing needs to be installed. */
+const ALONE = ['ops', 'boundary'];
+
 const benches: Record<string, () => Promise<void>> = {
+  ops: () => record('ops', process.execPath, ['dist/cli/main.js', 'bench', '--json']),
+  boundary: () => record('boundary', process.execPath, ['--import', 'tsx', 'benches/boundary.ts']),
   'end-to-end': () => record('end_to_end', process.execPath, ['--import', 'tsx', 'benches/end-to-end.ts']),
   'mix-search': () => record('mix_search', process.execPath, ['--import', 'tsx', 'benches/mix-search.ts']),
   'ngram-query': async () => {
@@ -73,7 +79,9 @@ if (unknown.length > 0) {
   throw new Error(`no bench ${unknown.join(', ')}; there are: ${Object.keys(benches).join(', ')}`);
 }
 await npm('build');
-await run('bash', ['benches/peers/setup.sh', '--all']);
+if (names.length === 0 || names.some((name) => !ALONE.includes(name))) {
+  await run('bash', ['benches/peers/setup.sh', '--all']);
+}
 for (const [name, bench] of Object.entries(benches)) {
   if (names.length === 0 || names.includes(name)) {
     console.log(`\n== ${name}`);

@@ -1,6 +1,8 @@
 /** Running other programs from the scripts. */
 
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import { existsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /** The root of the checkout. */
@@ -42,4 +44,22 @@ export function run(
 /** Runs a script of package.json. */
 export function npm(script: string): Promise<void> {
   return run('npm', ['run', '--silent', script]);
+}
+
+/** A binary of the workspace, as `npm run build` left it; the newest, where several target folders have one. */
+export function cargoBinary(name: string): string {
+  const metadata = execFileSync('cargo', ['metadata', '--format-version', '1', '--no-deps'], {
+    cwd: root,
+    encoding: 'utf8',
+    maxBuffer: 1 << 26,
+  });
+  const { target_directory: target } = JSON.parse(metadata) as { target_directory: string };
+  const host = /^host: (.+)$/m.exec(execFileSync('rustc', ['-vV'], { encoding: 'utf8' }))?.[1] ?? '';
+  const file = process.platform === 'win32' ? `${name}.exe` : name;
+  const [found] = [join(target, host, 'release', file), join(target, 'release', file)]
+    .filter((path) => existsSync(path))
+    .sort((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs);
+  if (found === undefined)
+    throw new Error(`${file} is not built: run \`npm test\`, or \`npm run build\` once`);
+  return found;
 }

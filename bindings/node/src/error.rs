@@ -1,8 +1,10 @@
 //! Failures as JavaScript errors with fields, so that nobody parses a message.
 
 use std::any::Any;
+use std::error::Error as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use gristmill::devices::Unavailable;
 use gristmill_core::{Code, Error, Location};
 use napi::bindgen_prelude::{Env, JsObjectValue, Object, Unknown};
 use napi::{JsValue, Status};
@@ -20,6 +22,10 @@ fn build(env: &Env, error: &Error) -> napi::Result<napi::Error> {
         object.set_named_property("hint", hint)?;
     }
     object.set_named_property("location", location(env, error.location())?)?;
+    if let Some(unavailable) = error.source().and_then(|source| source.downcast_ref::<Unavailable>()) {
+        let reasons = print(&unavailable.reasons).map_err(|e| to_js(env, &e))?;
+        object.set_named_property("reasons", reasons)?;
+    }
     // Keeps a reference to the object itself, so that it arrives with its properties.
     let unknown: Unknown<'_> = object.to_unknown();
     Ok(napi::Error::from(unknown))

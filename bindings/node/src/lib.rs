@@ -12,14 +12,21 @@
 //! a Node environment goes away (the process exits, or a worker thread is terminated) with work under way, that work
 //! is cancelled and its threads are joined, so that no thread outlives the environment that it would report to.
 //!
+//! A device has a thread of its own already. Its operations are enqueued from the JavaScript thread, which costs
+//! microseconds and never waits; a read settles its promise from the device's thread. Finalizers of tensors only
+//! enqueue the release of memory. The devices of an environment end with it, before their threads could outlive it.
+//!
 //! # How failures cross
 //!
 //! An error becomes a JavaScript `Error` with `code`, `hint` and `location` as properties (module `error`). A panic is
 //! caught at the edge and becomes one with the code `INTERNAL`.
 
+mod args;
 pub mod bar;
 pub mod batches;
 pub mod cancel;
+pub mod check;
+pub mod device;
 pub mod doctor;
 mod error;
 pub mod jobs;
@@ -27,3 +34,4 @@ pub mod mix;
 pub mod progress;
 pub mod scorer;
 pub mod task;
+pub mod tensor;

@@ -2,18 +2,20 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gristmill_core::{CancelToken, Control, Result};
+use gristmill_core::{CancelToken, Control, Device, Result};
 use gristmill_score::memory::{MemoryOptions, MemoryScorer, ModelOptions};
-use napi::bindgen_prelude::{Env, Object, Uint8Array};
+use napi::bindgen_prelude::{ClassInstance, Env, Object, Uint8Array};
 use napi_derive::napi;
 
 use crate::cancel::CancelHandle;
+use crate::device::DeviceHandle;
 use crate::error::{parse, to_js};
 use crate::task::spawn;
 
 struct Shared {
     options: MemoryOptions,
     models: ModelOptions,
+    device: Option<Device>,
     // Reading a model takes a while, so that happens on the thread of the first batch.
     scorer: Mutex<Option<Arc<MemoryScorer>>>,
 }
@@ -27,12 +29,20 @@ pub struct BatchScorer {
 
 #[napi]
 impl BatchScorer {
-    /// A scorer with the JSON text of `MemoryOptions`, and that of `ModelOptions` for the models that it needs.
+    /// A scorer with the JSON text of `MemoryOptions`, that of `ModelOptions` for the models that it needs, and the
+    /// device that logits and log-probabilities are scored on.
     #[napi(constructor)]
-    pub fn new(env: Env, options: String, models: String, cancel: &CancelHandle) -> napi::Result<Self> {
+    pub fn new(
+        env: Env,
+        options: String,
+        models: String,
+        cancel: &CancelHandle,
+        device: Option<ClassInstance<'_, DeviceHandle>>,
+    ) -> napi::Result<Self> {
         let parsed = parse(&options).and_then(|options| Ok((options, parse(&models)?)));
         let (options, models) = parsed.map_err(|e| to_js(&env, &e))?;
-        let shared = Shared { options, models, scorer: Mutex::default() };
+        let device = device.map(|handle| handle.device.clone());
+        let shared = Shared { options, models, device, scorer: Mutex::default() };
         Ok(Self { cancel: cancel.token.clone(), shared: Arc::new(shared) })
     }
 
@@ -53,7 +63,11 @@ impl Shared {
             return Ok(scorer.clone());
         }
         let model = self.models.load(self.options.method)?;
-        let scorer = Arc::new(MemoryScorer::new(self.options.clone(), model)?);
+        let scorer = MemoryScorer::new(self.options.clone(), model)?;
+        let scorer = Arc::new(match &self.device {
+            Some(device) => scorer.on(device.clone())?,
+            None => scorer,
+        });
         *slot = Some(scorer.clone());
         Ok(scorer)
     }

@@ -32,9 +32,11 @@ mod draw;
 mod operand;
 mod report;
 mod run;
+mod sample;
 mod values;
 
 pub use case::{Bound, Case};
 pub use cases::cases;
 pub use report::{Outcome, Report, Row};
 pub use run::{RunOptions, digests, run};
+pub use sample::{Data, Sample, samples};

@@ -136,6 +136,7 @@ mod reader;
 mod source;
 mod stream;
 mod tables;
+mod tensors;
 mod write;
 
 pub use batch::{DocBatch, JsonLines, RowColumns};
@@ -147,4 +148,5 @@ pub use quarantine::{Quarantined, Raw};
 pub use reader::{Columns, ReadOptions, ReadStats, ShardReader};
 pub use source::{Corpus, OnError, Shard, Source};
 pub use tables::{SidecarWriter, Tables, read_all, read_metadata, read_tables};
+pub use tensors::{TensorColumn, array_to_tensor, ragged_to_batch, read_tensor, tensor_to_batch};
 pub use write::ShardWriter;

@@ -2,6 +2,8 @@ use serde::Serialize;
 
 use gristmill_cpu::{Memory, memory};
 
+use crate::devices::{Auto, Found, survey};
+
 /// What this machine and this build can do.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -16,8 +18,10 @@ pub struct Doctor {
     pub memory: Memory,
     /// Where sorts spill to unless a job names another directory.
     pub temp_dir: String,
-    /// The devices that this build can compute on, and whether each can be used here.
-    pub backends: Vec<Backend>,
+    /// The devices that this machine has, by backend, and why a backend has none that can be used.
+    pub backends: Vec<Found>,
+    /// What `auto` would open, and why it would pass over others.
+    pub auto: Auto,
     /// What can be read.
     pub reads: Readable,
 }
@@ -34,16 +38,6 @@ pub struct Cpu {
     pub vectors: &'static str,
     /// Threads that this process may use.
     pub threads: usize,
-}
-
-/// One kind of device.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Backend {
-    /// Its name in options.
-    pub name: &'static str,
-    /// Whether it can be used on this machine.
-    pub available: bool,
 }
 
 /// Inputs that this build understands.
@@ -65,6 +59,7 @@ pub struct Readable {
 /// Looks at the machine and at what was built in.
 pub fn doctor() -> Doctor {
     let cpu = gristmill_cpu::features();
+    let (backends, auto) = survey();
     Doctor {
         version: env!("CARGO_PKG_VERSION"),
         os: std::env::consts::OS,
@@ -76,7 +71,8 @@ pub fn doctor() -> Doctor {
         },
         memory: memory(),
         temp_dir: std::env::temp_dir().to_string_lossy().into_owned(),
-        backends: vec![Backend { name: "cpu", available: true }],
+        backends,
+        auto,
         reads: Readable {
             formats: &["parquet", "jsonl", "arrow", "text"],
             compressions: &["gzip", "zstd"],
@@ -101,9 +97,24 @@ mod tests {
     #[test]
     fn the_embedded_backend_is_always_there() {
         let report = doctor();
-        assert!(report.backends.iter().any(|b| b.name == "cpu" && b.available));
+        assert!(report.backends.iter().any(|b| b.name == "cpu" && b.available && b.devices.len() == 1));
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(json["cpu"]["architecture"], std::env::consts::ARCH);
         assert!(json["tempDir"].is_string());
+    }
+
+    #[test]
+    fn what_auto_would_open_is_what_it_opens() {
+        let (report, opened) = (doctor(), crate::devices::open("auto").unwrap());
+        assert_eq!(report.auto.selector, opened.device.info().selector);
+        assert_eq!(report.auto.passed_over, opened.passed_over);
+    }
+
+    #[test]
+    fn a_backend_has_a_device_or_a_reason() {
+        for found in doctor().backends {
+            assert_eq!(found.available, found.devices.iter().any(|d| d.unusable.is_none()), "{found:?}");
+            assert_ne!(found.available, found.reason.is_some(), "{found:?}");
+        }
     }
 }

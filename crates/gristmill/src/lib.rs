@@ -1,16 +1,23 @@
 //! The facade of Gristmill: the one crate that a Rust program or a binding depends on.
 //!
-//! It re-exports the floors below it and adds the one thing that needs to see them all: [`doctor`], the report of
-//! what this machine and this build can do.
+//! It re-exports the floors below it and adds what needs to see them all: [`devices`], which opens one by its name
+//! or the best that there is; [`doctor`], the report of what this machine and this build can do; [`check()`], which
+//! holds a device against the promises of every operation; [`bench()`], which measures it.
 //!
 //! ```
 //! let report = gristmill::doctor();
 //! assert_eq!(report.version, env!("CARGO_PKG_VERSION"));
 //! ```
 
+mod bench;
+mod check;
+pub mod devices;
 mod doctor;
 
-pub use doctor::{Backend, Cpu, Doctor, Readable, doctor};
+pub use bench::{BenchOptions, bench};
+pub use check::{CheckOptions, check};
+pub use doctor::{Cpu, Doctor, Readable, doctor};
+pub use gristmill_conformance as conformance;
 pub use gristmill_core as core;
 pub use gristmill_cpu as cpu;
 pub use gristmill_cpu::Memory;

@@ -57,6 +57,8 @@ struct Shared {
     queue: Sender<Command>,
     counters: Arc<Counters>,
     closed: AtomicBool,
+    /// Whether nobody wants the results any more.
+    abandoned: Arc<AtomicBool>,
     next: AtomicU64,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -74,7 +76,8 @@ impl Device {
         let (queue, commands) = channel();
         let (made, answer) = channel();
         let counters = Arc::new(Counters::default());
-        let theirs = counters.clone();
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let theirs = (counters.clone(), abandoned.clone());
         let thread = Builder::new()
             .name("gristmill-device".into())
             .spawn(move || {
@@ -82,7 +85,7 @@ impl Device {
                 match backend {
                     Ok(backend) => {
                         let _ = made.send(Ok(backend.info()));
-                        Queue::new(backend, commands, theirs).work();
+                        Queue::new(backend, commands, theirs.0, theirs.1).work();
                     }
                     Err(e) => drop(made.send(Err(e))),
                 }
@@ -94,6 +97,7 @@ impl Device {
             queue,
             counters,
             closed: AtomicBool::new(false),
+            abandoned,
             next: AtomicU64::new(0),
             thread: Mutex::new(Some(thread)),
         })))
@@ -121,6 +125,13 @@ impl Device {
             // Panics of backends were caught inside.
             let _ = thread.join();
         }
+    }
+
+    /// [`close`](Self::close) for one that is in a hurry: operations that were enqueued and not begun are left out,
+    /// and reads of what they would have computed fail with [`Code::Disposed`].
+    pub fn abandon(&self) {
+        self.0.abandoned.store(true, Ordering::SeqCst);
+        self.close();
     }
 
     /// Whether [`close`](Self::close) was called.

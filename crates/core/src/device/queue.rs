@@ -2,7 +2,7 @@ use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 
 use super::pool::{Pool, size_class};
@@ -81,6 +81,8 @@ pub(super) struct Queue {
     /// Why the device ended, once it did.
     lost: Option<Error>,
     counters: Arc<Counters>,
+    /// Whether nobody wants the results any more.
+    abandoned: Arc<AtomicBool>,
     commands: Receiver<Command>,
     /// Commands that were taken from the channel and not yet carried out.
     ahead: VecDeque<Command>,
@@ -91,6 +93,7 @@ impl Queue {
         backend: Box<dyn Backend>,
         commands: Receiver<Command>,
         counters: Arc<Counters>,
+        abandoned: Arc<AtomicBool>,
     ) -> Self {
         Self {
             backend,
@@ -101,6 +104,7 @@ impl Queue {
             serial: 0,
             lost: None,
             counters,
+            abandoned,
             commands,
             ahead: VecDeque::new(),
         }
@@ -241,6 +245,9 @@ impl Queue {
     }
 
     fn try_run(&mut self, serial: u64, op: &Op) -> Result<()> {
+        if self.abandoned.load(Ordering::SeqCst) {
+            return Err(disposed());
+        }
         for tensor in op.reads() {
             if let Some(e) = self.poison.get(&tensor.buffer()) {
                 return Err(e.clone());

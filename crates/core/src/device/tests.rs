@@ -340,6 +340,33 @@ fn a_closed_device_finishes_its_work_and_answers_everyone() {
 }
 
 #[test]
+fn an_abandoned_device_leaves_out_what_it_has_not_begun() {
+    let (device, _) = open();
+    let (first, second) = (device.zeros(DType::F32, [4]).unwrap(), device.empty(DType::F32, [4]).unwrap());
+    let (release, held) = channel::<()>();
+    let (done, answers) = channel();
+    let also = done.clone();
+    // Holds the thread up until the device is abandoned.
+    first.read_with(move |result| {
+        let _ = held.recv();
+        drop(done.send(result));
+    });
+    device.run(Fill { out: second.clone(), value: 1.0 }).unwrap();
+    second.read_with(move |result| drop(also.send(result)));
+    let closing = device.clone();
+    let watch = std::thread::spawn(move || {
+        while !closing.is_closed() {
+            std::thread::yield_now();
+        }
+        drop(release);
+    });
+    device.abandon();
+    watch.join().unwrap();
+    assert_eq!(answers.recv().unwrap().unwrap(), vec![0; 16]);
+    assert_eq!(answers.recv().unwrap().unwrap_err().code(), Code::Disposed);
+}
+
+#[test]
 fn the_thread_ends_when_nobody_is_left() {
     struct Tells(Option<std::sync::mpsc::Sender<()>>);
     impl AsRef<[u8]> for Tells {

@@ -6,4 +6,5 @@ mod jobs;
 mod remote;
 mod s3;
 mod support;
+mod tensors;
 mod write;

@@ -5,6 +5,9 @@
 //! the result lies beside the input row by row. [`MemoryScorer::score_ipc`] does the same from Arrow IPC bytes
 //! to Arrow IPC bytes, which is how tables cross from other languages.
 //!
+//! Logits, and log-probabilities too if one is given, are scored on a [`Device`](gristmill_core::Device):
+//! [`MemoryScorer::on`].
+//!
 //! ```
 //! use std::sync::Arc;
 //! use arrow_array::{ListArray, RecordBatch, cast::AsArray, types::{Float32Type, Float64Type}};
@@ -37,10 +40,13 @@
 //! | two models with other lengths or other nulls in a row | error with row and column |
 //! | a null, a negative or an unknown id among token ids | error with row and column |
 //! | a packed row of another length than the specification says | error with row and column |
+//! | logits and targets that are not of the same tokens; a target outside the vocabulary; a null among them | error with row and column |
+//! | a NaN among logits | score NaN |
 //!
 //! A score of NaN is never selected; the selection reports how many there were.
 
 mod adapted;
+mod device;
 mod ipc;
 mod linear;
 mod lists;
@@ -56,7 +62,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Schema, SchemaRef};
-use gristmill_core::{Code, Control, Error, Result};
+use gristmill_core::{Code, Control, Device, Error, Result};
 use gristmill_cpu::ops;
 use gristmill_ngram::normalize::NormalizerSpec;
 use rayon::prelude::*;
@@ -122,6 +128,19 @@ pub struct MemoryOptions {
     pub log_probs: Vec<String>,
     /// The base of the log-probabilities.
     pub log_base: LogBase,
+    /// Columns of logits, one or two, in the order of the method's models: for every row a list of its tokens' logits,
+    /// float16 or float32, each a (fixed-size) list of its own or all of them in one. They need a device.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub logits: Vec<String>,
+    /// Beside logits, the column of the tokens that they predict: lists of int32 or uint32.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub targets: Option<String>,
+    /// Beside logits, how many are of words; those behind are padding. All when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vocab: Option<usize>,
+    /// Beside logits, the cap that the models put on them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub softcap: Option<f32>,
     /// Beside token ids or log-probabilities, the column from which bytes are counted: text, or a number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<String>,
@@ -138,6 +157,10 @@ impl Default for MemoryOptions {
             tokens: None,
             log_probs: Vec::new(),
             log_base: LogBase::E,
+            logits: Vec::new(),
+            targets: None,
+            vocab: None,
+            softcap: None,
             bytes: None,
             keep_columns: true,
         }
@@ -200,6 +223,7 @@ enum Input {
     Text(String),
     Tokens(String),
     LogProbs(Vec<String>),
+    Logits(device::Logits),
 }
 
 /// Adds score columns to record batches. See the [module](self).
@@ -210,6 +234,7 @@ pub struct MemoryScorer {
     bytes: Option<String>,
     keep_columns: bool,
     model: Option<Arc<dyn LossModel>>,
+    device: Option<Device>,
 }
 
 /// Rows that one thread takes at a time, and between two looks at the cancel flag.
@@ -218,19 +243,23 @@ const ROWS_PER_TASK: usize = 64;
 impl MemoryScorer {
     /// A scorer; text and token ids need a model, log-probabilities come from one.
     pub fn new(options: MemoryOptions, model: Option<Arc<dyn LossModel>>) -> Result<Self> {
-        let MemoryOptions { method, spec, text, tokens, log_probs, log_base, bytes, keep_columns } = options;
+        let MemoryOptions { method, spec, text, tokens, log_probs, log_base, bytes, keep_columns, .. } =
+            options;
+        let MemoryOptions { logits, targets, vocab, softcap, .. } = options;
         let refuse = |option: &str, why: &str| Err(Error::invalid_argument(option, why));
         let inputs = usize::from(text.is_some()) + usize::from(tokens.is_some()) + log_probs.len().min(1);
+        let inputs = inputs + logits.len().min(1);
+        let logits = device::Logits::new(logits, targets, vocab, softcap)?;
         let input = match (text, tokens) {
             _ if inputs != 1 => {
                 return refuse(
                     "text",
-                    "name one input: a column of text, of tokens, or one or two of logProbs",
+                    "name one input: a column of text, of tokens, or one or two of logProbs or logits",
                 );
             }
             (Some(column), _) => Input::Text(column),
             (_, Some(column)) => Input::Tokens(column),
-            _ => Input::LogProbs(log_probs),
+            _ => logits.map_or(Input::LogProbs(log_probs), Input::Logits),
         };
         let models = match (&input, &model) {
             (Input::LogProbs(_), Some(_)) => {
@@ -240,6 +269,10 @@ impl MemoryScorer {
                 return refuse("logProbs", "there are methods for one model and for two");
             }
             (Input::LogProbs(columns), None) => columns.len(),
+            (Input::Logits(_), Some(_)) => {
+                return refuse("logits", "logits are scored as they are: leave the model out");
+            }
+            (Input::Logits(logits), None) => logits.columns.len(),
             (_, Some(model)) => model.models(),
             (_, None) => return refuse("model", "text and tokens need a model to score them"),
         };
@@ -252,7 +285,9 @@ impl MemoryScorer {
                 let by_models = if models == 1 { Method::Perplexity } else { Method::LossReduction };
                 let spec = ScoreSpec::of(method.unwrap_or(by_models));
                 match (&input, &model) {
-                    (Input::LogProbs(_), _) => ScoreSpec { bos: Bos::SkipFirst, eos: Eos::None, ..spec },
+                    (Input::LogProbs(_) | Input::Logits(_), _) => {
+                        ScoreSpec { bos: Bos::SkipFirst, eos: Eos::None, ..spec }
+                    }
                     (Input::Text(_), Some(model)) => {
                         ScoreSpec { normalizer: model.normalizer().cloned(), ..spec }
                     }
@@ -283,7 +318,19 @@ impl MemoryScorer {
                 "this score is per byte of text: name a column of text or of byte counts",
             );
         }
-        Ok(Self { spec, input, log_base, bytes, keep_columns, model })
+        Ok(Self { spec, input, log_base, bytes, keep_columns, model, device: None })
+    }
+
+    /// The same on a device: losses of logits and sums of documents are computed there, in `f32`, batch by batch.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArgument`] for text and token ids, which n-gram models score.
+    pub fn on(self, device: Device) -> Result<Self> {
+        if matches!(self.input, Input::Text(_) | Input::Tokens(_)) {
+            let what = "n-gram models run on the processor, whatever the device: leave it out";
+            return Err(Error::invalid_argument("device", what));
+        }
+        Ok(Self { device: Some(device), ..self })
     }
 
     /// What the scores mean.
@@ -319,6 +366,7 @@ impl MemoryScorer {
             Input::Text(column) => self.score_text(batch, column, control)?,
             Input::Tokens(column) => self.score_tokens(batch, column, control)?,
             Input::LogProbs(columns) => self.score_log_probs(batch, columns)?,
+            Input::Logits(logits) => self.score_logits(batch, logits)?,
         };
         if let Some(name) = &self.bytes {
             let counts = byte_counts(column(batch, name)?, name)?;
@@ -406,20 +454,33 @@ impl MemoryScorer {
         if let Some(second) = &second {
             first.must_match(second, [&names[0], &names[1]])?;
         }
-        sum(&first, second.as_ref(), &mut sums)?;
-        let nats = self.log_base.nats();
-        let [a, b] = &sums;
+        match &self.device {
+            Some(device) => device::sum(device, &first, second.as_ref(), &mut sums)?,
+            None => sum(&first, second.as_ref(), &mut sums)?,
+        }
+        self.rows(&names[0], &first.lengths, &first.offsets, &sums, -self.log_base.nats())
+    }
+
+    /// The sums of every row, from those of its values times a factor.
+    fn rows(
+        &self,
+        name: &str,
+        lengths: &[Option<u32>],
+        offsets: &[usize],
+        [a, b]: &[Vec<f64>; 2],
+        factor: f64,
+    ) -> Result<Vec<Sums>> {
         let of_row = |(row, (a, b)): (usize, (&f64, &f64))| {
-            let Some(length) = first.lengths[row] else { return Ok(Sums::default()) };
-            let n_scored = (first.offsets[row + 1] - first.offsets[row]) as u32;
-            self.check_window(length as usize, n_scored == length, &names[0], row)?;
+            let Some(length) = lengths[row] else { return Ok(Sums::default()) };
+            let n_scored = (offsets[row + 1] - offsets[row]) as u32;
+            self.check_window(length as usize, n_scored == length, name, row)?;
             // A row that leaves the first token out altogether has one token more than it has entries.
             let n_tokens = match self.spec.windows {
                 Windows::Packed { tokens } => tokens,
                 _ => length,
             };
-            // Zero minus, and not a change of sign: an empty sum is 0 and not -0.
-            Ok(Sums { n_tokens, n_scored, n_bytes: 0, nll: [0.0 - a * nats, 0.0 - b * nats] })
+            // Added to zero: an empty sum is 0 and not -0.
+            Ok(Sums { n_tokens, n_scored, n_bytes: 0, nll: [0.0 + a * factor, 0.0 + b * factor] })
         };
         a.iter().zip(b).enumerate().map(of_row).collect()
     }

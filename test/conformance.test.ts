@@ -1,0 +1,242 @@
+/** A sample of the conformance table through the methods of tensors: the same data, the same promises. */
+
+import { execFileSync } from 'node:child_process';
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+import {
+  type Device,
+  type DeviceName,
+  doctor,
+  type DType,
+  DTYPES,
+  GristmillError,
+  openDevice,
+  Ragged,
+  type Reduction,
+  type Tensor,
+} from '../ts/index.js';
+import { cargoBinary } from './helpers.js';
+
+/** A tensor of the table by name, its elements in hexadecimal. */
+interface Data {
+  name: string;
+  dtype: DType;
+  shape: number[];
+  hex: string;
+  scale?: (number | null)[];
+}
+
+interface Sample {
+  case: string;
+  op: string;
+  bound: 'bits' | 'exact' | 'equal' | number;
+  scalars: Record<string, unknown>;
+  inputs: Data[];
+  outputs: Data[];
+  fault?: number;
+}
+
+const SEED = String(Math.floor(Math.random() * 2 ** 48));
+const samples = JSON.parse(
+  execFileSync(cargoBinary('gristmill-conformance'), ['--samples', SEED], {
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+  }),
+) as Sample[];
+
+/** Elements as numbers, exactly. */
+function numbers(dtype: DType, bytes: Uint8Array): number[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const half = (bits: number): number => {
+    const [sign, exponent, fraction] = [bits >> 15 ? -1 : 1, (bits >> 10) & 31, bits & 1023];
+    if (exponent === 31) return fraction ? NaN : sign * Infinity;
+    return sign * (exponent === 0 ? fraction * 2 ** -24 : (1024 + fraction) * 2 ** (exponent - 25));
+  };
+  const brain = (bits: number): number => {
+    const word = new DataView(new ArrayBuffer(4));
+    word.setUint32(0, bits * 65536);
+    return word.getFloat32(0);
+  };
+  const read: Record<DType, (at: number) => number> = {
+    f32: (at) => view.getFloat32(at, true),
+    f64: (at) => view.getFloat64(at, true),
+    f16: (at) => half(view.getUint16(at, true)),
+    bf16: (at) => brain(view.getUint16(at, true)),
+    u8: (at) => view.getUint8(at),
+    i32: (at) => view.getInt32(at, true),
+    u32: (at) => view.getUint32(at, true),
+  };
+  const { size } = DTYPES[dtype];
+  return Array.from({ length: bytes.byteLength / size }, (_, i) => read[dtype](i * size));
+}
+
+/** Below this a result is as good as zero. */
+const FLOOR: Partial<Record<DType, number>> = { f64: 2 ** -1022, f16: 2 ** -14 };
+
+/** What is wrong with a result, or nothing. */
+function fault({ bound }: Sample, want: Data, got: Uint8Array): string | undefined {
+  const expected = Buffer.from(want.hex, 'hex');
+  if (Buffer.compare(expected, got) === 0) return undefined;
+  if (bound === 'bits' || got.byteLength !== expected.byteLength) return 'other bits';
+  const [g, w] = [numbers(want.dtype, got), numbers(want.dtype, expected)];
+  const { size } = DTYPES[want.dtype];
+  for (const [i, a] of g.entries()) {
+    const b = w[i] ?? NaN;
+    if (Number.isNaN(a) && Number.isNaN(b)) continue;
+    if (bound === 'exact') {
+      const same = Buffer.compare(
+        got.subarray(i * size, (i + 1) * size),
+        expected.subarray(i * size, (i + 1) * size),
+      );
+      if (same === 0) continue;
+    } else if (a === b) continue;
+    else if (typeof bound === 'number' && Number.isFinite(a) && Number.isFinite(b)) {
+      const scale = Math.max(want.scale?.[i] ?? NaN, FLOOR[want.dtype] ?? 2 ** -103);
+      if (Math.abs(a - b) / scale <= bound) continue;
+    }
+    return `element ${i} is ${a} instead of ${b}`;
+  }
+  return undefined;
+}
+
+function bytesOf(data: Data): Uint8Array {
+  return Uint8Array.from(Buffer.from(data.hex, 'hex'));
+}
+
+/** The scalars of all operations. */
+interface Scalars {
+  value: number | string;
+  transA: boolean;
+  transB: boolean;
+  alpha: number;
+  beta: number;
+  reduction: Reduction;
+  vocab: number;
+  softcap?: number;
+  seed: string;
+  stream: string;
+  offset: string;
+  draw: 'bits' | 'uniform' | 'normal';
+  k: number;
+  chunk: number;
+  maxNorm: number;
+}
+
+/** Runs a case by the methods that a user calls, and gives the results by name. */
+function run(dev: Device, { op, scalars, inputs, outputs }: Sample): Record<string, Tensor> {
+  const placed = new Map<string, Tensor>();
+  for (const input of inputs) {
+    const { array: Class } = DTYPES[input.dtype];
+    const data = new Class(bytesOf(input).buffer as never);
+    placed.set(input.name, dev.tensor(input.dtype, { shape: input.shape, data: data as never }));
+  }
+  const t = <D extends DType = DType>(name: string): Tensor<D> => {
+    const tensor = placed.get(name);
+    if (!tensor) throw new Error(`no input ${name}`);
+    return tensor as Tensor<D>;
+  };
+  const s = scalars as unknown as Scalars;
+  const [out] = outputs;
+  const nll = {
+    vocab: s.vocab,
+    ...(s.softcap !== undefined && { softcap: s.softcap }),
+    ...(placed.has('bias') && { bias: t<'f32'>('bias') }),
+  };
+  switch (op) {
+    case 'fill':
+      return { out: dev.tensor(out?.dtype ?? 'f32', { shape: out?.shape ?? [] }).fill(Number(s.value)) };
+    case 'cast':
+      return { out: t('x').cast(out?.dtype ?? 'f32') };
+    case 'copy':
+      return { out: t('x').copy() };
+    case 'matmul': {
+      const { transA, transB, alpha, beta } = s;
+      const dtype = out?.dtype ?? 'f32';
+      if (!placed.has('out')) return { out: t('a').matmul(t('b'), { transA, transB, alpha, dtype }) };
+      return { out: t('out').addMatmul(t('a'), t('b'), { transA, transB, alpha, beta }) };
+    }
+    case 'row_reduce':
+      return { out: t('x').rowReduce(s.reduction) };
+    case 'segment_reduce':
+      return { out: dev.ragged(t('x'), t<'u32'>('offsets')).segmentReduce(s.reduction) };
+    case 'axpby':
+      return { y: t('y').axpby(s.alpha, t('x'), s.beta) };
+    case 'scale':
+      return { out: t('x').scale(s.alpha) };
+    case 'softmax_stats':
+      return { ...t('x').softmaxStats() };
+    case 'nll':
+      return { out: t('logits').nll(t<'u32'>('targets'), nll) };
+    case 'linear_nll':
+      return { out: t('hidden').linearNll(t('head'), t<'u32'>('targets'), nll) };
+    case 'loss_reduction':
+      return { ...t<'f32'>('prior').lossReduction(t<'f32'>('conditional'), t<'u32'>('offsets')) };
+    case 'philox': {
+      const words = { seed: BigInt(s.seed), stream: BigInt(s.stream), offset: BigInt(s.offset) };
+      return { out: dev.philox({ shape: out?.shape ?? [], draw: s.draw, ...words }) };
+    }
+    case 'topk':
+      return { ...t<'f32'>('x').topk(s.k, { chunk: s.chunk }) };
+    case 'row_norm_scale':
+      return { ...t('x').rowNormScale(s.maxNorm) };
+    default:
+      throw new Error(`the test knows no ${op}`);
+  }
+}
+
+/** The devices to hold against the table: those that are here, software too. */
+const names: DeviceName[] = ['cpu', 'reference'];
+for (const { name, available } of doctor().backends)
+  if (name !== 'cpu' && available) names.push(name as 'wgpu');
+
+test('there is a sample of every operation', () => {
+  expect(new Set(samples.map((s) => s.op)).size).toBe(15);
+  expect(samples.length).toBeGreaterThan(60);
+});
+
+describe.each(names)(`%s, seed ${SEED}`, (name) => {
+  let dev: Device;
+  beforeAll(async () => {
+    dev = await openDevice({ device: name });
+  });
+  afterAll(() => dev.dispose());
+
+  test.each(samples.map((sample) => [sample.case, sample] as const))('%s', async (_, sample) => {
+    let results: Record<string, Tensor>;
+    try {
+      results = run(dev, sample);
+    } catch (error) {
+      // A device may lack a type; that is said, and at once.
+      if (error instanceof GristmillError && error.code === 'UNSUPPORTED' && name !== 'cpu') return;
+      throw error;
+    }
+    if (sample.fault !== undefined) {
+      for (const result of Object.values(results)) {
+        const error: unknown = await result.toTypedArray().catch((thrown: unknown) => thrown);
+        expect(error).toMatchObject({ code: 'INVALID_VALUE', details: { row: sample.fault } });
+        expect((error as Error).message).toContain(sample.op);
+      }
+      return;
+    }
+    for (const want of sample.outputs) {
+      const result = results[want.name];
+      if (!result) throw new Error(`no result ${want.name}`);
+      expect({ dtype: result.dtype, shape: result.shape }).toEqual({ dtype: want.dtype, shape: want.shape });
+      const array = await result.toTypedArray();
+      const got = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+      expect(fault(sample, want, got), want.name).toBeUndefined();
+    }
+  });
+});
+
+test('a ragged column is what the table calls offsets', async () => {
+  await using dev = await openDevice({ device: 'cpu' });
+  using ragged = dev.ragged(
+    dev.tensor(new Float32Array([1, 2, 3, 4])),
+    dev.tensor(new Uint32Array([0, 3, 3, 4])),
+  );
+  expect(ragged).toBeInstanceOf(Ragged);
+  expect(ragged.rows).toBe(3);
+  expect([...(await ragged.segmentSum().toTypedArray())]).toEqual([6, 0, 4]);
+});

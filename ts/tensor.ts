@@ -1,0 +1,423 @@
+import type * as Native from '../bindings/node/index.js';
+import * as arg from './args.js';
+import { Batch } from './batches.js';
+import type { Device } from './device.js';
+import { DTYPES, type DType, type SumOf, type TypedArrays } from './dtypes.js';
+import { fromNative } from './errors.js';
+import { disposedOf, watch } from './logger.js';
+
+/** A rule of a reduction: sum, maximum (NaN if there is one), or sum of squares. */
+export type Reduction = 'sum' | 'max' | 'sumSquares';
+
+const REDUCTIONS: readonly Reduction[] = ['sum', 'max', 'sumSquares'];
+
+/** Several tensors that one operation gave; `using` releases all of them. */
+export type Outputs<T extends Record<string, Tensor>> = Readonly<T> & Disposable;
+
+/** How to multiply matrices. */
+export interface MatmulOptions<D extends DType = DType> {
+  /** Whether this tensor is stored transposed: `[k, m]`. @defaultValue false */
+  transA?: boolean;
+  /** Whether the right factor is stored transposed: `[n, k]`. @defaultValue false */
+  transB?: boolean;
+  /** Factor of the product; finite. @defaultValue 1 */
+  alpha?: number;
+  /** Type of the result: that of the factors, or `f32`. @defaultValue that of the factors */
+  dtype?: D;
+}
+
+/** How to multiply matrices into an existing tensor. */
+export interface AddMatmulOptions {
+  /** Whether the left factor is stored transposed: `[k, m]`. @defaultValue false */
+  transA?: boolean;
+  /** Whether the right factor is stored transposed: `[n, k]`. @defaultValue false */
+  transB?: boolean;
+  /** Factor of the product; finite. @defaultValue 1 */
+  alpha?: number;
+  /** Factor of what was there; with 0 that does not matter, not even NaN. @defaultValue 1 */
+  beta?: number;
+}
+
+/** How logits become losses. */
+export interface NllOptions {
+  /** How many of the columns are vocabulary; those behind are padding and take no part. @defaultValue all */
+  vocab?: number;
+  /** `c` of `c · tanh(z / c)`, applied to logits first; above 0. @defaultValue none */
+  softcap?: number;
+  /** What is added to every row of logits before the cap: `[vocab]`, `f32`. @defaultValue nothing */
+  bias?: Tensor<'f32'>;
+}
+
+/**
+ * A handle of elements on a device.
+ *
+ * Every operation validates its arguments at once, enqueues the work and returns handles of the results: nothing waits,
+ * and nothing moves off the device. Only reads ({@link toTypedArray} and its kind) are promises. An operation that
+ * fails on the device spoils its results, and the error surfaces where they, or what was computed from them, are read.
+ *
+ * What all methods throw: {@link ShapeError} (`SHAPE_MISMATCH`), `DTYPE_MISMATCH`, `DEVICE_MISMATCH` when tensors live
+ * on different devices, `INVALID_ARGUMENT`, `UNSUPPORTED` for what a device does not do, and {@link DisposedError}.
+ * `details.column` names the argument. What all reads reject with besides: {@link OutOfMemoryError}, `INVALID_VALUE`
+ * with `details.row` for data that breaks a contract, `DEVICE_LOST`.
+ *
+ * @example
+ * ```ts
+ * await using dev = await openDevice({ device: 'auto' });
+ * using logits = dev.tensor(f32, { shape: [2, 3], data: [1, 2, 3, 0, 0, 0] });
+ * using targets = dev.tensor(new Uint32Array([2, 0]));
+ * using losses = logits.nll(targets);
+ * console.log(await losses.toFloat32Array()); // 0.4076, 1.0986
+ * ```
+ */
+export class Tensor<D extends DType = DType> implements Disposable {
+  /** The device that it lives on. */
+  readonly device: Device;
+  readonly #handle: Native.TensorHandle;
+  #dtype: D | undefined;
+  #shape: readonly number[] | undefined;
+  #disposed = false;
+
+  /** @internal */
+  constructor(device: Device, handle: Native.TensorHandle) {
+    this.device = device;
+    this.#handle = handle;
+    const { logger } = device;
+    if (logger) watch(this, logger, `a ${this.dtype} tensor of shape [${this.shape.join(', ')}]`);
+  }
+
+  /** The type of its elements. */
+  get dtype(): D {
+    return (this.#dtype ??= arg.call(() => this.#handle.dtype()) as D);
+  }
+
+  /** Its dimensions, outermost first; elements lie in row-major order. None at all is a scalar. */
+  get shape(): readonly number[] {
+    return (this.#shape ??= Object.freeze(arg.call(() => this.#handle.shape())));
+  }
+
+  /** How many elements it has. */
+  get length(): number {
+    return this.shape.reduce((n, size) => n * size, 1);
+  }
+
+  /** Bytes of its elements. */
+  get byteLength(): number {
+    return this.length * DTYPES[this.dtype].size;
+  }
+
+  /** Whether it, or its device, was disposed of. */
+  get disposed(): boolean {
+    return this.#disposed || this.device.disposed;
+  }
+
+  /** Releases its memory, once the work that was enqueued is done with it and no view is left. Idempotent. */
+  dispose(): void {
+    if (this.#disposed) return;
+    // What it was can be asked for afterwards.
+    this.#dtype = this.dtype;
+    this.#shape = this.shape;
+    this.#disposed = true;
+    disposedOf(this);
+    arg.call(() => this.#handle.dispose());
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /**
+   * The handle of the addon, for an operation that takes this as an argument.
+   *
+   * @internal
+   */
+  handle(op: string, argument: string): Native.TensorHandle {
+    if (this.#disposed) throw arg.disposed(op, 'tensor', argument);
+    if (this.device.disposed) throw arg.disposed(op, 'device', argument);
+    return this.#handle;
+  }
+
+  /** The elements, in the typed array of their type; for the halves, their bits. */
+  async toTypedArray(): Promise<TypedArrays[D]> {
+    const bytes = await this.#read('toTypedArray', (handle) => handle.read());
+    const { array: Class, size } = DTYPES[this.dtype];
+    return new Class(
+      bytes.buffer as ArrayBuffer,
+      bytes.byteOffset,
+      bytes.byteLength / size,
+    ) as TypedArrays[D];
+  }
+
+  /** The elements as 32-bit floats, converted on the device as {@link cast} does. */
+  async toFloat32Array(): Promise<Float32Array> {
+    if (this.dtype === 'f32') return (await this.toTypedArray()) as Float32Array;
+    using cast = this.cast('f32');
+    return await cast.toTypedArray();
+  }
+
+  /**
+   * The elements as a column of an Arrow table: an entry of the first dimension for each row, in fixed-size lists for
+   * further dimensions. Rejects with `UNSUPPORTED` for `bf16`, which Arrow has not: cast to `f32` first.
+   */
+  async toArrow(options?: {
+    /** The name of the column. @defaultValue 'values' */
+    name?: string;
+  }): Promise<Batch> {
+    const { name = 'values' } = arg.options('toArrow', options, ['name']);
+    arg.text('toArrow', 'name', name);
+    return new Batch(await this.#read('toArrow', (handle) => handle.toArrow(name)));
+  }
+
+  /** @internal */
+  async toArrowLists(offsets: Tensor, options?: { name?: string }): Promise<Batch> {
+    const { name = 'values' } = arg.options('toArrow', options, ['name']);
+    arg.text('toArrow', 'name', name);
+    const ends = offsets.handle('toArrow', 'offsets');
+    return new Batch(await this.#read('toArrow', (handle) => handle.toArrowLists(ends, name)));
+  }
+
+  /** Overwrites all elements; `data` is copied, and as many. */
+  write(data: TypedArrays[D] | readonly number[]): this {
+    const { bytes } = arg.elements('write', this.dtype, data);
+    return this.#change('write', (handle) => handle.write(bytes));
+  }
+
+  /** The same elements under another shape, without a copy: a view, to be disposed of by itself. */
+  reshape(shape: readonly number[]): Tensor<D> {
+    const dims = arg.shape('reshape', shape);
+    return this.#make('reshape', (handle) => handle.reshape(dims));
+  }
+
+  /** `length` entries of the first dimension from `start` on, without a copy: a view, to be disposed of by itself. */
+  narrow(start: number, length: number): Tensor<D> {
+    arg.number('narrow', 'start', start);
+    arg.number('narrow', 'length', length);
+    return this.#make('narrow', (handle) => handle.narrow(start, length));
+  }
+
+  /** Sets every element, in place. The value is converted as {@link cast} converts from `f64`. */
+  fill(value: number): this {
+    arg.number('fill', 'value', value);
+    return this.#change('fill', (handle) => handle.fill(value));
+  }
+
+  /**
+   * The same numbers as another type. To a narrower float they are rounded to nearest, ties to even; to an integer
+   * towards zero, saturating, NaN to 0.
+   */
+  cast<E extends DType>(dtype: E): Tensor<E> {
+    arg.dtype('cast', dtype);
+    return this.#make('cast', (handle) => handle.cast(dtype));
+  }
+
+  /** The same elements in memory of their own. */
+  copy(): Tensor<D> {
+    return this.#make('copy', (handle) => handle.copy());
+  }
+
+  /** Takes the elements of another tensor of the same type and shape, in place. */
+  copyFrom(x: Tensor<D>): this {
+    const from = this.#other('copyFrom', 'x', x);
+    return this.#change('copyFrom', (handle) => handle.copyFrom(from));
+  }
+
+  /**
+   * `alpha · this · b`: `[m, k]` by `[k, n]` is `[m, n]`. Both may have a batch in front, of equal size, or this alone.
+   * `f32`, `bf16`, `f16` (or `f64` on the CPU), both the same; products are added in `f32` (`f64`).
+   */
+  matmul<E extends DType = D>(b: Tensor<D>, options?: MatmulOptions<E>): Tensor<E> {
+    const known = ['transA', 'transB', 'alpha', 'dtype'] as const;
+    const { transA, transB, alpha = 1, dtype } = arg.options('matmul', options, known);
+    const right = this.#other('matmul', 'b', b);
+    if (dtype !== undefined) arg.dtype('matmul', dtype);
+    const flags = [arg.flag('matmul', 'transA', transA), arg.flag('matmul', 'transB', transB)] as const;
+    arg.number('matmul', 'alpha', alpha);
+    return this.#make('matmul', (handle) => handle.matmul(right, ...flags, alpha, dtype));
+  }
+
+  /**
+   * `this = alpha · a · b + beta · this`, in place; shapes and types as for {@link matmul}.
+   */
+  addMatmul<E extends DType>(a: Tensor<E>, b: Tensor<E>, options?: AddMatmulOptions): this {
+    const known = ['transA', 'transB', 'alpha', 'beta'] as const;
+    const { transA, transB, alpha = 1, beta = 1 } = arg.options('matmul', options, known);
+    const [left, right] = [this.#other('matmul', 'a', a), this.#other('matmul', 'b', b)];
+    const flags = [arg.flag('matmul', 'transA', transA), arg.flag('matmul', 'transB', transB)] as const;
+    arg.number('matmul', 'alpha', alpha);
+    arg.number('matmul', 'beta', beta);
+    return this.#change('matmul', (handle) => handle.matmulInto(left, right, ...flags, alpha, beta));
+  }
+
+  /**
+   * The sum, maximum or sum of squares over the last dimension. Floats only; the result is `f32` (`f64` of `f64`), in
+   * this shape without its last dimension. Added in a fixed order.
+   */
+  rowReduce(reduction: Reduction): Tensor<SumOf<D>> {
+    arg.oneOf('rowReduce', 'reduction', reduction, REDUCTIONS);
+    return this.#make('rowReduce', (handle) => handle.rowReduce(reduction));
+  }
+
+  /**
+   * The sum, maximum or sum of squares of consecutive segments of this (one dimension, floats): segment `s` is
+   * `offsets[s] .. offsets[s + 1]`. `offsets` is `[segments + 1]`, `u32` or `i32`, ascending; the result `[segments]`,
+   * `f32` (`f64` of `f64`). Offsets that do not ascend reject at the read with `INVALID_VALUE`.
+   */
+  segmentReduce(offsets: Tensor<'u32' | 'i32'>, reduction: Reduction): Tensor<SumOf<D>> {
+    arg.oneOf('segmentReduce', 'reduction', reduction, REDUCTIONS);
+    const ends = this.#other('segmentReduce', 'offsets', offsets);
+    return this.#make('segmentReduce', (handle) => handle.segmentReduce(ends, reduction));
+  }
+
+  /** {@link segmentReduce} with `'sum'`: what the tokens of each document add up to. */
+  segmentSum(offsets: Tensor<'u32' | 'i32'>): Tensor<SumOf<D>> {
+    return this.segmentReduce(offsets, 'sum');
+  }
+
+  /** `this = alpha · x + beta · this`, in place. Floats in one shape; computed in `f32` (`f64`) and rounded once. */
+  axpby(alpha: number, x: Tensor, beta: number): this {
+    arg.number('axpby', 'alpha', alpha);
+    arg.number('axpby', 'beta', beta);
+    const other = this.#other('axpby', 'x', x);
+    return this.#change('axpby', (handle) => handle.axpby(alpha, other, beta));
+  }
+
+  /** `this = this + alpha · x`, in place; see {@link axpby}. */
+  axpy(alpha: number, x: Tensor): this {
+    return this.axpby(alpha, x, 1);
+  }
+
+  /** `alpha · this`. Floats; `alpha` finite. */
+  scale(alpha: number): Tensor<D> {
+    arg.number('scale', 'alpha', alpha);
+    return this.#make('scale', (handle) => handle.scale(alpha));
+  }
+
+  /**
+   * For every row its maximum and `lse = ln Σ exp(x)`, so that `softmax(x) = exp(x − lse)`. `f32`, `bf16` or `f16`; the
+   * results are `f32`, in this shape without its last dimension.
+   */
+  softmaxStats(): Outputs<{ max: Tensor<'f32'>; lse: Tensor<'f32'> }> {
+    return this.#several('softmaxStats', ['max', 'lse'], (handle) => handle.softmaxStats());
+  }
+
+  /**
+   * The negative log-likelihood, in nats, of the target of every row under the softmax of these logits:
+   * `out[r] = ln Σ_j exp(z[r, j]) − z[r, targets[r]]`.
+   *
+   * This is `[rows, columns]`, `f32`, `bf16` or `f16`; `targets` is `[rows]`, `u32` or `i32`; the result `[rows]`,
+   * `f32`. A target outside the vocabulary rejects at the read with `INVALID_VALUE` and its row.
+   */
+  nll(targets: Tensor<'u32' | 'i32'>, options?: NllOptions): Tensor<'f32'> {
+    const ids = this.#other('nll', 'targets', targets);
+    const losses = this.#losses('nll', options);
+    return this.#make('nll', (handle) => handle.nll(ids, ...losses));
+  }
+
+  /**
+   * {@link nll} of the logits `this · headᵀ`, which are never in memory as a whole. This is `[rows, d]`, `head` is
+   * `[vocabulary, d]` of the same type (rows from `vocab` on are padding).
+   */
+  linearNll(head: Tensor<D>, targets: Tensor<'u32' | 'i32'>, options?: NllOptions): Tensor<'f32'> {
+    const weights = this.#other('linearNll', 'head', head);
+    const ids = this.#other('linearNll', 'targets', targets);
+    const losses = this.#losses('linearNll', options);
+    return this.#make('linearNll', (handle) => handle.linearNll(weights, ids, ...losses));
+  }
+
+  /**
+   * Scores of documents from the losses of their tokens under two models, in one pass: this holds those of the prior,
+   * `[tokens]`, `f32`, and `conditional` those of the other. For each document both sums, and
+   * `score = (priorSum − conditionalSum) / tokens`; all `[documents]`, `f32`. An empty document scores NaN.
+   */
+  lossReduction(
+    conditional: Tensor<'f32'>,
+    offsets: Tensor<'u32' | 'i32'>,
+  ): Outputs<{ priorSum: Tensor<'f32'>; conditionalSum: Tensor<'f32'>; score: Tensor<'f32'> }> {
+    const other = this.#other('lossReduction', 'conditional', conditional);
+    const ends = this.#other('lossReduction', 'offsets', offsets);
+    const names = ['priorSum', 'conditionalSum', 'score'] as const;
+    return this.#several('lossReduction', names, (handle) => handle.lossReduction(other, ends));
+  }
+
+  /**
+   * The `k` entries of greatest magnitude of every chunk of consecutive elements (`f32`), largest first, equal
+   * magnitudes by position. `values` and `indices` (`u32`, from the start of the chunk) are `[chunks, k]`; a last chunk
+   * of fewer than `k` elements fills up with 0 at 2^32 − 1. Exact on every device.
+   */
+  topk(
+    k: number,
+    options?: {
+      /** Elements of a chunk. @defaultValue the last dimension */
+      chunk?: number;
+    },
+  ): Outputs<{ values: Tensor<'f32'>; indices: Tensor<'u32'> }> {
+    arg.number('topk', 'k', k);
+    const { chunk = this.shape.at(-1) ?? 1 } = arg.options('topk', options, ['chunk']);
+    arg.number('topk', 'chunk', chunk);
+    return this.#several('topk', ['values', 'indices'], (handle) => handle.topk(k, chunk));
+  }
+
+  /**
+   * Clips every row to a norm and adds the rows up: `norms[r] = ‖x[r]‖₂`, `factors[r] = min(1, maxNorm / norms[r])`,
+   * `out = Σ_r factors[r] · x[r]`. This is `[rows, columns]`, `f32`, `bf16` or `f16`; the results are `f32`. A row whose
+   * norm is not finite takes no part.
+   */
+  rowNormScale(
+    maxNorm: number,
+  ): Outputs<{ norms: Tensor<'f32'>; factors: Tensor<'f32'>; out: Tensor<'f32'> }> {
+    arg.number('rowNormScale', 'maxNorm', maxNorm);
+    const names = ['norms', 'factors', 'out'] as const;
+    return this.#several('rowNormScale', names, (handle) => handle.rowNormScale(maxNorm));
+  }
+
+  #other(op: string, argument: string, value: unknown): Native.TensorHandle {
+    if (value instanceof Tensor) return value.handle(op, argument);
+    throw arg.refused('INVALID_ARGUMENT', op, argument, 'a tensor', value);
+  }
+
+  #losses(
+    op: string,
+    options: NllOptions | undefined,
+  ): [vocab: number | undefined, softcap: number | undefined, bias: Native.TensorHandle | undefined] {
+    const { vocab, softcap, bias } = arg.options(op, options, ['vocab', 'softcap', 'bias']);
+    return [
+      arg.optionalNumber(op, 'vocab', vocab),
+      arg.optionalNumber(op, 'softcap', softcap),
+      bias === undefined ? undefined : this.#other(op, 'bias', bias),
+    ];
+  }
+
+  #make<E extends DType>(op: string, work: (handle: Native.TensorHandle) => Native.TensorHandle): Tensor<E> {
+    const handle = this.handle(op, 'this');
+    return new Tensor<E>(
+      this.device,
+      arg.call(() => work(handle)),
+    );
+  }
+
+  #several<Names extends readonly string[], T extends Record<Names[number], Tensor>>(
+    op: string,
+    names: Names,
+    work: (handle: Native.TensorHandle) => Native.TensorHandle[],
+  ): Outputs<T> {
+    const handle = this.handle(op, 'this');
+    const tensors = arg.call(() => work(handle)).map((result) => new Tensor(this.device, result));
+    const outputs = Object.fromEntries(names.map((name, i) => [name, tensors[i]]));
+    const dispose = (): void => tensors.forEach((tensor) => tensor.dispose());
+    return Object.defineProperty(outputs, Symbol.dispose, { value: dispose }) as unknown as Outputs<T>;
+  }
+
+  #change(op: string, work: (handle: Native.TensorHandle) => void): this {
+    const handle = this.handle(op, 'this');
+    arg.call(() => work(handle));
+    return this;
+  }
+
+  async #read(op: string, work: (handle: Native.TensorHandle) => Promise<Uint8Array>): Promise<Uint8Array> {
+    const handle = this.handle(op, 'this');
+    try {
+      return await work(handle);
+    } catch (thrown) {
+      throw fromNative(thrown);
+    }
+  }
+}
