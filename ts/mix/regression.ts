@@ -1,7 +1,7 @@
 import type * as Native from '../../bindings/node/index.js';
 import { ask, attempt, call } from '../job.js';
 import { native } from '../native.js';
-import type { Agreement, Estimate, Mixture } from './types.js';
+import type { Agreement, BaggedEstimate, Mixture } from './types.js';
 
 /** What {@link sampleMixtures} takes. The defaults are those published with RegMix. */
 export interface SampleMixturesOptions {
@@ -198,9 +198,9 @@ export class MixtureModel {
   }
 
   /** The loss predicted for each mixture, with the 5% and 95% quantiles over the bootstrap models. */
-  async predict(mixtures: readonly (readonly number[])[]): Promise<Estimate[]> {
+  async predict(mixtures: readonly (readonly number[])[]): Promise<BaggedEstimate[]> {
     const text = await attempt(undefined, () => this.#native.estimate(JSON.stringify(mixtures)));
-    return JSON.parse(text) as Estimate[];
+    return JSON.parse(text) as BaggedEstimate[];
   }
 
   /** Writes the model to a JSON file, from which it comes back bit for bit. */
@@ -268,18 +268,18 @@ export interface Optimum {
     domain: string;
     prior: number;
     /** The share at the optimum, with the spread of the optima that the bootstrap models find. */
-    weight: Estimate;
+    weight: BaggedEstimate;
     /** Standard deviation among the best draws: how flat the predicted loss is along this domain. */
     flatness: number;
     /** Whether the optimum lies outside of the weights that the runs had. */
     extrapolated: boolean;
   }[];
   /** The predicted loss there. */
-  predicted: Estimate;
+  predicted: BaggedEstimate;
   /** The predicted loss at the prior. */
-  atPrior: Estimate;
+  atPrior: BaggedEstimate;
   /** At the prior minus at the optimum: when `low` is above 0, the runs agree that the optimum is better. */
-  gain: Estimate;
+  gain: BaggedEstimate;
   /** How many draws obeyed `maxWeights`. */
   admissible: number;
 }

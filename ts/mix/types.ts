@@ -16,7 +16,7 @@ export interface Agreement {
 }
 
 /** A number with what the bootstrap says of it. */
-export interface Estimate {
+export interface BaggedEstimate {
   /** By the model fitted to all runs. */
   value: number;
   /** Standard deviation over the bootstrap models; 0 without them. */

@@ -143,26 +143,10 @@ pub fn mix_optimize<'env>(
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 enum Graph {
-    Edges {
-        skills: usize,
-        edges: Vec<(usize, usize)>,
-    },
-    Weights {
-        weights: Vec<Vec<Number>>,
-    },
-    Pairs {
-        alone: Vec<Number>,
-        together: Vec<Vec<Number>>,
-        margin: f64,
-    },
-    SingleRuns {
-        before: Vec<Number>,
-        after: Vec<Vec<Number>>,
-    },
-    /// A graph that was made before.
-    Graph {
-        graph: SkillGraph,
-    },
+    Edges { skills: usize, edges: Vec<(usize, usize)> },
+    Weights { weights: Vec<Vec<Number>> },
+    Pairs { alone: Vec<Number>, together: Vec<Vec<Number>>, margin: f64 },
+    SingleRuns { before: Vec<Number>, after: Vec<Vec<Number>> },
 }
 
 #[derive(Deserialize)]
@@ -187,7 +171,6 @@ impl GraphOptions {
             Graph::SingleRuns { before, after } => {
                 SkillGraph::from_single_runs(&numbers(&before), &matrix(&after, "after")?)?
             }
-            Graph::Graph { graph } => graph,
         };
         match self.targets {
             Some(targets) => graph.with_targets(&targets),

@@ -286,7 +286,9 @@ fn curves(area: &Area<'_>, across: &str, logarithmic: bool, series: &[Series]) -
     let x = range(points().map(|p| scale(p.0)));
     let y = range(points().map(|p| p.1));
     // Room for the legend above the curves.
-    let y = (y.0, y.1 + (y.1 - y.0) * 0.055 * (series.len() as f64 + 1.0));
+    let plot = f64::from(HEIGHT) - 92.0;
+    let legend = (15.0 * series.len() as f64 + 10.0).min(0.6 * plot);
+    let y = (y.0, y.1 + (y.1 - y.0) * legend / (plot - legend));
     let name = if logarithmic { format!("log₁₀ {across}") } else { across.to_owned() };
     let chart = chart!(area, Axis::of(x), Axis::of(y), 58, name, "loss", true);
     let plane = chart.plotting_area();

@@ -1,7 +1,7 @@
 use gristmill_core::Result;
 
 use super::{Panel, Series, short, svg};
-use crate::{LawFit, Matrix};
+use crate::{LawFit, LawForm, Matrix};
 
 /// Curves that fit into one panel.
 const MOST_CURVES: usize = 6;
@@ -62,7 +62,13 @@ pub fn law(fit: &LawFit, points: &Matrix, losses: &[f64]) -> Result<String> {
         Panel::Curves { title: format!("fitted law{of}"), across: names[across].into(), logarithmic, series };
     let residuals =
         Panel::Residuals { title: "residuals".into(), note, predicted, residuals: fit.residuals.clone() };
-    let form = format!("{:?}", fit.law.form());
+    let form = match fit.law.form() {
+        LawForm::Power => "Power",
+        LawForm::Chinchilla => "Chinchilla",
+        LawForm::Ratio => "Ratio",
+        LawForm::Dcpt => "D-CPT",
+        LawForm::CrossDomain => "Cross-domain",
+    };
     svg(&format!("{form} law, {} points", losses.len()), &[vec![curves, residuals]])
 }
 
