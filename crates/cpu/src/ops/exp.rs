@@ -38,7 +38,7 @@ fn mul_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
 }
 
 /// Adds `e^(x - max)` to `sum`, for `x` that is not much above `max`, where `shift` is `max · log2 e`, rounded. The power
-/// of two is within 2 units in the last place (2.5 without fused operations); the error of its exponent keeps the term
+/// of two is within 2.1 units in the last place (2.5 without fused operations); the error of its exponent keeps the term
 /// within 3e-7 of it, or of 1. Terms below `2^-126` count as that. NaN stays NaN.
 ///
 /// With fused operations all terms carry a factor, the rounding of `shift`: see [`shift_error`].
@@ -160,7 +160,7 @@ mod tests {
             worst = worst.max(ulps(got, f64::from(x * LOG2_E).exp2()));
             absolute = absolute.max((f64::from(got) - f64::from(x).exp()).abs());
         }
-        let units = if FUSED { 2.0 } else { 2.5 };
+        let units = if FUSED { 2.1 } else { 2.5 };
         assert!(worst <= units && absolute <= 3e-7, "{worst} {absolute:e}");
         // A maximum whose product with the logarithm cannot be exact.
         for max in [-3001.7f32, 0.1, 77.7, 12_345.67] {
