@@ -190,6 +190,11 @@ const names: DeviceName[] = ['cpu', 'reference'];
 for (const { name, available } of doctor().backends)
   if (name !== 'cpu' && available) names.push(name as 'wgpu');
 
+test('the devices that must be here are', () => {
+  const required = (process.env['GRISTMILL_REQUIRE'] ?? '').split(',');
+  expect(names).toEqual(expect.arrayContaining(required.filter((name) => ['wgpu', 'cuda'].includes(name))));
+});
+
 test('there is a sample of every operation', () => {
   expect(new Set(samples.map((s) => s.op)).size).toBe(15);
   expect(samples.length).toBeGreaterThan(60);

@@ -229,6 +229,7 @@ export class Device implements AsyncDisposable {
     return this.#closed;
   }
 
+  /** {@link dispose}, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.dispose();
   }

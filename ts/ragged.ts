@@ -44,6 +44,7 @@ export class Ragged<D extends DType = DType> implements Disposable {
     this.offsets.dispose();
   }
 
+  /** {@link dispose}, for `using`. */
   [Symbol.dispose](): void {
     this.dispose();
   }

@@ -121,6 +121,7 @@ export class Tensor<D extends DType = DType> implements Disposable {
     arg.call(() => this.#handle.dispose());
   }
 
+  /** {@link dispose}, for `using`. */
   [Symbol.dispose](): void {
     this.dispose();
   }

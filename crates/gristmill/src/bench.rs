@@ -54,7 +54,7 @@ mod tests {
     fn a_stop_shows_after_the_case_under_way() {
         let device = gristmill_cpu::open().unwrap();
         let cancel = CancelToken::default();
-        let ops = Some(vec!["topk".into()]);
+        let ops = Some(vec!["philox".into()]);
         let options = BenchOptions { ops, rounds: Some(1), seconds: Some(0.0) };
         let mut heard = 0;
         let e = bench(&device, &options, &Control::with_cancel(cancel.clone()), |row| {
