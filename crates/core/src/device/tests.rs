@@ -346,8 +346,10 @@ fn an_abandoned_device_leaves_out_what_it_has_not_begun() {
     let (release, held) = channel::<()>();
     let (done, answers) = channel();
     let also = done.clone();
-    // Holds the thread up until the device is abandoned.
+    // Holds the thread up until the device is abandoned, which must not happen before it is here.
+    let (begin, begun) = channel();
     first.read_with(move |result| {
+        drop(begin.send(()));
         let _ = held.recv();
         drop(done.send(result));
     });
@@ -360,6 +362,7 @@ fn an_abandoned_device_leaves_out_what_it_has_not_begun() {
         }
         drop(release);
     });
+    begun.recv().unwrap();
     device.abandon();
     watch.join().unwrap();
     assert_eq!(answers.recv().unwrap().unwrap(), vec![0; 16]);
