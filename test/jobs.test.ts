@@ -290,6 +290,9 @@ test('doctor knows this machine', () => {
   const report = doctor();
   expect(report.node).toBe(process.version);
   expect(report.cpu.threads).toBeGreaterThan(0);
-  expect(report.backends).toContainEqual({ name: 'cpu', available: true });
+  expect(report.backends.find((b) => b.name === 'cpu')).toMatchObject({
+    available: true,
+    devices: [{ selector: 'cpu', kind: 'cpu' }],
+  });
   expect(report.reads.formats).toEqual(expect.arrayContaining(['parquet', 'jsonl', 'arrow', 'text']));
 });

@@ -14,6 +14,8 @@ const COMMANDS = [
   'select',
   'score',
   'fit',
+  'rate',
+  'combine',
   'doctor',
   'bench',
   'subset',

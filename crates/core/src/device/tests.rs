@@ -349,7 +349,7 @@ fn an_abandoned_device_leaves_out_what_it_has_not_begun() {
     // Holds the thread up until the device is abandoned, which must not happen before it is here.
     let (begin, begun) = channel();
     first.read_with(move |result| {
-        drop(begin.send(()));
+        let _ = begin.send(());
         let _ = held.recv();
         drop(done.send(result));
     });

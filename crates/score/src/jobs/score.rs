@@ -19,7 +19,7 @@ use crate::{Keep, Method, ScoreSpec};
 /// was.
 ///
 /// # Errors
-/// [`Code::JobMismatch`](gristmill_core::Code::JobMismatch) when `output` holds another job, and those of
+/// [`Code::JobMismatch`] when `output` holds another job, and those of
 /// options, models, reading and writing.
 pub fn run(options: ScoreOptions, control: &Control) -> Result<ScoreSummary> {
     let threads = threads(options.threads)?;

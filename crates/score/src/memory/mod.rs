@@ -5,7 +5,7 @@
 //! the result lies beside the input row by row. [`MemoryScorer::score_ipc`] does the same from Arrow IPC bytes
 //! to Arrow IPC bytes, which is how tables cross from other languages.
 //!
-//! Logits, and log-probabilities too if one is given, are scored on a [`Device`](gristmill_core::Device):
+//! Logits, and log-probabilities too if one is given, are scored on a [`Device`]:
 //! [`MemoryScorer::on`].
 //!
 //! ```
