@@ -52,7 +52,10 @@ fn main() -> Result<()> {
     each_text(target, &mut add)?;
     let positives = {
         let mut n = 0;
-        each_text(target, |_| Ok(n += 1))?;
+        each_text(target, |_| {
+            n += 1;
+            Ok(())
+        })?;
         n
     };
     each_text(pool, &mut add)?;
@@ -71,7 +74,10 @@ fn main() -> Result<()> {
     let start = Instant::now();
     let scorer = HashedLinear::new(Method::Classifier, features, &tfidf, &model, Platt::default())?;
     let mut scores = Vec::new();
-    each_text(pool, |text| Ok(scores.push(spec.score(&scorer.text(&spec, text, &mut scratch)?))))?;
+    each_text(pool, |text| {
+        scores.push(spec.score(&scorer.text(&spec, text, &mut scratch)?));
+        Ok(())
+    })?;
     let scored = start.elapsed().as_secs_f64();
     let result = serde_json::json!({
         "documents": documents,

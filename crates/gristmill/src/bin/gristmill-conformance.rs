@@ -101,7 +101,7 @@ fn table(args: Arguments) -> Result<bool> {
     let json = args.json.as_deref();
     let held = if args.bench {
         let options = BenchOptions { ops: args.ops, rounds: args.rounds, seconds: None };
-        let report = gristmill::bench(device, &options, &Control::default(), |row| line(row))?;
+        let report = gristmill::bench(device, &options, &Control::default(), line)?;
         for limit in &report.limits {
             line(&format!("limit of {}: {}", limit.name, limit.rate));
         }
@@ -109,7 +109,7 @@ fn table(args: Arguments) -> Result<bool> {
         true
     } else {
         let options = CheckOptions { ops: args.ops, seed: args.seed };
-        let report = gristmill::check(device, &options, &Control::default(), |row| line(row))?;
+        let report = gristmill::check(device, &options, &Control::default(), line)?;
         let [passed, failed, skipped] = report.counts();
         let info = &report.device;
         say(&format!(

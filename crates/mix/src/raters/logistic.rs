@@ -150,7 +150,8 @@ pub(crate) fn sigmoid(z: f64) -> f64 {
     }
 }
 
-/// Fits a linear function of the rows to labels. See the [module](self) for what is minimised.
+/// Fits a linear function of the rows to labels: minimises `λ/2 (|w|² + b²) + Σ_i c_i (ln(1 + e^{z_i}) − p_i z_i)` for
+/// rows `x_i`, weights `c_i`, labels `p_i` from 0 to 1 and margins `z_i = w·x_i + b`.
 ///
 /// ```
 /// use gristmill_core::Control;
