@@ -82,7 +82,7 @@ describe('commands', () => {
     const args = ['doctor', '--check', 'cpu', '--ops', 'topk,philox', '--seed', '18446744073709551615'];
     const { code, stdout, stderr } = await cli(args);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-    const rows = stdout.split('\n').filter((line) => line.endsWith(" ok"));
+    const rows = stdout.split('\n').filter((line) => line.endsWith(' ok'));
     expect(rows.length).toBeGreaterThan(10);
     expect(stdout).toMatch(/cpu: .*seed 18446744073709551615: \d+ passed, 0 failed, 0 skipped\n$/);
     const { check } = JSON.parse((await cli([...args, '--json'])).stdout) as { check: { rows: unknown[] } };

@@ -326,7 +326,12 @@ mod tests {
         let mut curriculum = Curriculum::new(options).unwrap();
         items.iter().for_each(|i| curriculum.push(*i).unwrap());
         let mut out = Vec::new();
-        curriculum.finish(&Control::default(), |i| Ok(out.push(*i))).unwrap();
+        curriculum
+            .finish(&Control::default(), |i| {
+                out.push(*i);
+                Ok(())
+            })
+            .unwrap();
         out
     }
 

@@ -379,11 +379,11 @@ mod tests {
             let m = fit_logistic(&rows, &targets, &options, &control()).unwrap();
             let mut gradient: Vec<f64> = m.weights.iter().map(|w| 0.3 * w).collect();
             gradient.push(0.3 * m.intercept);
-            for i in 0..60 {
-                let z: f64 = table[i].iter().zip(&m.weights).map(|(x, w)| f64::from(*x) * w).sum::<f64>()
-                    + m.intercept;
+            for (i, row) in table.iter().enumerate() {
+                let z: f64 =
+                    row.iter().zip(&m.weights).map(|(x, w)| f64::from(*x) * w).sum::<f64>() + m.intercept;
                 let residual = targets.weights[i] * (1.0 / (1.0 + (-z).exp()) - targets.labels[i]);
-                table[i].iter().enumerate().for_each(|(j, x)| gradient[j] += residual * f64::from(*x));
+                row.iter().enumerate().for_each(|(j, x)| gradient[j] += residual * f64::from(*x));
                 gradient[5] += if intercept { residual } else { 0.0 };
             }
             assert!(gradient.iter().all(|g| g.abs() < 1e-7), "{gradient:?}");
