@@ -5,7 +5,7 @@ use std::error::Error as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use gristmill::devices::Unavailable;
-use gristmill_core::{Code, Error, Location};
+use gristmill_core::{Code, Error, Location, panic_text};
 use napi::bindgen_prelude::{Env, JsObjectValue, Object, Unknown};
 use napi::{JsValue, Status};
 
@@ -55,12 +55,7 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> gristmill_core::Result<T>) -> gr
 }
 
 fn panicked(payload: &(dyn Any + Send)) -> Error {
-    let text = payload
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| payload.downcast_ref::<&str>().copied())
-        .unwrap_or("no message");
-    Error::new(Code::Internal, format!("panicked: {text}"))
+    Error::new(Code::Internal, format!("panicked: {}", panic_text(payload)))
         .hint("this is a defect of Gristmill: please report it with the message and what you ran")
 }
 

@@ -1,4 +1,3 @@
-use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -8,7 +7,7 @@ use std::sync::mpsc::Receiver;
 use super::pool::{Pool, size_class};
 use super::{Backend, BufferId, Buffers, Counters, HostBytes, disposed};
 use crate::ops::Op;
-use crate::{Code, Error, Result, Tensor};
+use crate::{Code, Error, Result, Tensor, panic_text};
 
 /// What a device's thread is asked to do.
 pub(crate) enum Command {
@@ -51,14 +50,6 @@ pub(crate) fn guarded<T>(code: Code, work: impl FnOnce() -> Result<T>) -> Result
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
         Err(Error::new(code, format!("panicked: {}", panic_text(payload.as_ref()))))
     })
-}
-
-fn panic_text(payload: &(dyn Any + Send)) -> &str {
-    payload
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| payload.downcast_ref::<&str>().copied())
-        .unwrap_or("no message")
 }
 
 /// An operation under way whose data may turn out to be at fault, or that reads the result of such a one.
