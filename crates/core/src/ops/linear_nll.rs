@@ -1,4 +1,3 @@
-use super::nll::bias;
 use super::{Cost, NllOptions, Operation, Promise, check};
 use crate::{Code, DType, Error, Result, Tensor};
 
@@ -50,7 +49,7 @@ impl Operation for LinearNll {
         check::targets(&self.targets, rows)?;
         check::vocab(self.vocab, padded)?;
         check::softcap(self.softcap)?;
-        bias(self.bias.as_ref(), self.vocab)?;
+        check::columns("bias", self.bias.as_ref(), self.vocab)?;
         check::dtype("out", &self.out, &[DType::F32])?;
         check::shape("out", &self.out, &[rows])
     }
