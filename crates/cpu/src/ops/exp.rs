@@ -47,6 +47,13 @@ pub(super) fn add_exp<const FUSED: bool>(sum: f32, x: f32, max: f32, shift: f32)
     let y = if FUSED { x.mul_add(LOG2_E, -shift) } else { (x - max) * LOG2_E };
     // Also true to NaN, which is not less.
     let y = if y < -126.0 { -126.0 } else { y };
+    let (p, scale) = parts::<FUSED>(y);
+    mul_add::<FUSED>(p, scale, sum)
+}
+
+/// A number near 1 and a power of two whose product is `2^y`, for `y` from -126 to 127.
+#[inline(always)]
+fn parts<const FUSED: bool>(y: f32) -> (f32, f32) {
     const ROUNDER: f32 = 12_582_912.0 + 127.0;
     let rounded = y + ROUNDER;
     let r = y - (rounded - ROUNDER);
@@ -60,7 +67,14 @@ pub(super) fn add_exp<const FUSED: bool>(sum: f32, x: f32, max: f32, shift: f32)
     #[allow(clippy::approx_constant)]
     let p = mul_add::<FUSED>(p, r, 0.693_146_94);
     let p = mul_add::<FUSED>(p, r, 1.0);
-    mul_add::<FUSED>(p, f32::from_bits(rounded.to_bits() << 23), sum)
+    (p, f32::from_bits(rounded.to_bits() << 23))
+}
+
+/// `2^y` for `y` up to 0, within 2.5 units in the last place; 0 below -126. NaN stays NaN.
+#[inline(always)]
+pub(super) fn exp2<const FUSED: bool>(y: f32) -> f32 {
+    let (p, scale) = parts::<FUSED>(y);
+    if y < -126.0 { 0.0 } else { p * scale }
 }
 
 /// The binary logarithm of what the sum of [`add_exp`] must be multiplied by.
