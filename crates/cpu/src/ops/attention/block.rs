@@ -3,7 +3,7 @@ use std::marker::PhantomData;
 use super::panel::{Panels, ROWS, multiply};
 use super::vector::{VECTOR, Vector};
 use crate::ops::exp::exp2;
-use crate::ops::lanes::{Work, max};
+use crate::ops::lanes::Work;
 
 /// Rows of a block.
 pub(super) const BLOCK: usize = 8 * ROWS;
@@ -113,7 +113,7 @@ fn take<V: Vector, const FUSED: bool>(
         let scores = &mut scores[r * TILE..][..seen.next_multiple_of(VECTOR)];
         scores[own..].fill(f32::NEG_INFINITY);
         let before = scratch.maxima[row];
-        let greatest = max::<_, _, 64>(scores, before, |x| x);
+        let greatest = max(before, scores);
         let mut sums = [0.0f32; VECTOR];
         for strip in scores.chunks_exact_mut(VECTOR) {
             for (score, sum) in strip.iter_mut().zip(&mut sums) {
@@ -131,6 +131,26 @@ fn take<V: Vector, const FUSED: bool>(
         let panel = (values.rows(from / values.width, tile), values.width);
         multiply::<V, FUSED>(seen, vectors, (&*scores, TILE), panel, out, Some(&factors));
     }
+}
+
+/// The greatest of these and of `floor`, NaNs aside.
+#[inline(always)]
+fn max(floor: f32, scores: &[f32]) -> f32 {
+    let greater = |a: f32, b: f32| if b > a { b } else { a };
+    let mut lanes = [floor; VECTOR];
+    for strip in scores.chunks_exact(VECTOR) {
+        for (lane, &score) in lanes.iter_mut().zip(strip) {
+            *lane = greater(*lane, score);
+        }
+    }
+    let mut n = VECTOR / 2;
+    while n > 0 {
+        for i in 0..n {
+            lanes[i] = greater(lanes[i], lanes[i + n]);
+        }
+        n /= 2;
+    }
+    lanes[0]
 }
 
 /// Added in pairs.

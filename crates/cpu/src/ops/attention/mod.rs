@@ -123,18 +123,26 @@ impl<T: Float> Problem<'_, T> {
         let at = |row: usize| (begin + first + row) * columns + head * self.d;
         // Scores are made for powers of two.
         let scale = self.scale * std::f32::consts::LOG2_E;
-        for row in 0..rows {
-            let q = &self.q[at(row)..][..self.d];
-            scratch.q[row * self.d..][..self.d].iter_mut().zip(q).for_each(|(to, q)| *to = scale * q.widen());
-        }
+        dispatch(
+            #[inline(always)]
+            || {
+                for (row, to) in scratch.q.chunks_exact_mut(self.d).take(rows).enumerate() {
+                    to.iter_mut().zip(&self.q[at(row)..]).for_each(|(to, q)| *to = scale * q.widen());
+                }
+            },
+        );
         dispatch_fused(Block::<V> { scratch, keys, values, d: self.d, first, rows, vector: PhantomData });
-        for row in 0..rows {
-            // SAFETY: the output has as many elements as the queries, so this row of this head lies in it, and no other
-            // task has the row, the head and the document.
-            let out = unsafe { std::slice::from_raw_parts_mut(self.out.0.add(at(row)), self.d) };
-            let inverse = 1.0 / scratch.sums[row];
-            let seen = &scratch.out[row * scratch.width..][..self.d];
-            out.iter_mut().zip(seen).for_each(|(out, x)| *out = T::narrow(x * inverse));
-        }
+        dispatch(
+            #[inline(always)]
+            || {
+                for (row, seen) in scratch.out.chunks_exact(scratch.width).take(rows).enumerate() {
+                    // SAFETY: the output has as many elements as the queries, so this row of this head lies in it, and
+                    // no other task has the row, the head and the document.
+                    let out = unsafe { std::slice::from_raw_parts_mut(self.out.0.add(at(row)), self.d) };
+                    let inverse = 1.0 / scratch.sums[row];
+                    out.iter_mut().zip(seen).for_each(|(out, x)| *out = T::narrow(x * inverse));
+                }
+            },
+        );
     }
 }
