@@ -1,0 +1,5 @@
+//! Integration tests of the crate, in one binary because every binary links for seconds.
+
+mod reference;
+mod smollm2;
+mod tiny;
