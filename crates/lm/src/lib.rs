@@ -3,13 +3,16 @@
 //! A model is a folder with `config.json`, `tokenizer.json` and safetensors, or one GGUF file. Files differ by
 //! family, by release of the library that wrote them and by what a converter did to them: fused projections,
 //! transposed or permuted rows, quantised blocks, keys of five spellings. All of this ends in this crate's first
-//! two modules:
+//! three modules:
 //!
 //! 1. [`config`] says what the model is: sizes and choices, spelt out one by one. What would change the numbers and
 //!    is not implemented is refused by key and value.
 //! 2. [`checkpoint`] hands out the weights under canonical names, as `[out, in]` matrices in f32 or bf16, whatever
 //!    the file had: one tensor at a time, so that loading takes the memory of the model and of one tensor.
 //! 3. [`tokenizer`] turns text into ids, by a `tokenizer.json` or by the vocabulary inside a GGUF file.
+//!
+//! Above them, [`model`] is the transformer on any device, [`windows`] says how a document is cut for it, and
+//! [`losses`] puts many windows through it.
 //!
 //! ```no_run
 //! use gristmill_core::DType;
@@ -37,8 +40,13 @@
 pub mod checkpoint;
 pub mod config;
 pub mod gguf;
+pub mod losses;
+pub mod model;
 pub mod tokenizer;
+pub mod windows;
 
 pub use checkpoint::{Checkpoint, HostTensor};
 pub use config::Config;
+pub use losses::{LanguageModel, LoadOptions};
+pub use model::{Batch, Tokens, Transformer};
 pub use tokenizer::Tokenizer;

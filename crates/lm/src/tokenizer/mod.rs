@@ -11,6 +11,7 @@ use std::path::Path;
 use gristmill_core::{Code, Error, Result, ResultExt, guard};
 use rayon::prelude::*;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::checkpoint::source::read_small;
 use crate::gguf::Gguf;
@@ -19,6 +20,10 @@ use crate::gguf::Gguf;
 /// tokens that are spelt out in a text are recognised, as in transformers.
 pub struct Tokenizer {
     tokenizer: tokenizers::Tokenizer,
+    /// The kind of file that it came from.
+    name: &'static str,
+    /// Of the file, or of what a GGUF file's vocabulary is as one.
+    sha256: String,
     /// Ids, from 0.
     size: usize,
     /// Rows of the model's embedding, where it is known.
@@ -30,6 +35,22 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
+    /// The [`name`](Self::name) of a `tokenizer.json`.
+    pub const JSON: &str = "tokenizers/1";
+    /// The [`name`](Self::name) of the vocabulary inside a GGUF file.
+    pub const GGUF: &str = "gguf-vocabulary/1";
+
+    /// Name and version of its kind, as score files record it.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The SHA-256, in hexadecimal, of the `tokenizer.json`, or of what the vocabulary in a GGUF file is as one. Two
+    /// tokenizers with one name and one fingerprint give the same ids.
+    pub fn fingerprint(&self) -> &str {
+        &self.sha256
+    }
+
     /// Reads `tokenizer.json` in a folder, and from `tokenizer_config.json` beside it, if there is one, which tokens
     /// begin and end a text.
     ///
@@ -65,7 +86,8 @@ impl Tokenizer {
                 let message = format!("dropout = {:?} cuts a text at random", bpe.dropout);
                 return Err(Error::new(Code::Unsupported, message).at_column("dropout"));
             }
-            Self::of(tokenizer)
+            let sha256 = Sha256::digest(json).iter().map(|b| format!("{b:02x}")).collect();
+            Self::of(tokenizer, sha256)
         })
     }
 
@@ -79,13 +101,14 @@ impl Tokenizer {
         let json = serde_json::to_vec(&vocabulary.to_json()?)
             .map_err(|e| Error::new(Code::Internal, format!("cannot write the vocabulary: {e}")))?;
         let mut tokenizer = Self::from_json(&json)?;
+        tokenizer.name = Self::GGUF;
         tokenizer.size = vocabulary.len();
         (tokenizer.bos, tokenizer.eos) = (vocabulary.bos, vocabulary.eos);
         (tokenizer.adds_bos, tokenizer.adds_eos) = (vocabulary.adds_bos, vocabulary.adds_eos);
         Ok(tokenizer)
     }
 
-    fn of(tokenizer: tokenizers::Tokenizer) -> Result<Self> {
+    fn of(tokenizer: tokenizers::Tokenizer, sha256: String) -> Result<Self> {
         let size = tokenizer.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
         // What the file's own recipe puts around nothing is what it puts around a text.
         let around = tokenizer.encode("", true);
@@ -93,7 +116,7 @@ impl Tokenizer {
         let (first, last) = (around.first().copied(), around.last().copied());
         let (bos, eos) = if around.len() > 1 { (first, last) } else { (first, None) };
         let (adds_bos, adds_eos) = (bos.is_some(), eos.is_some());
-        Ok(Self { tokenizer, size, rows: None, bos, eos, adds_bos, adds_eos })
+        Ok(Self { tokenizer, name: Self::JSON, sha256, size, rows: None, bos, eos, adds_bos, adds_eos })
     }
 
     /// Takes the tokens that begin and end a text from a `tokenizer_config.json`.

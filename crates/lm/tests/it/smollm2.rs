@@ -30,12 +30,12 @@ pub(crate) fn smollm2() -> Option<PathBuf> {
     None
 }
 
-fn expected() -> Value {
+pub(crate) fn expected() -> Value {
     serde_json::from_str(include_str!("../fixtures/smollm2/expected.json")).unwrap()
 }
 
 /// The text of this name, or `None` where its package is not installed.
-fn text(name: &str) -> Option<String> {
+pub(crate) fn text(name: &str) -> Option<String> {
     let texts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/smollm2/texts");
     match name {
         "prose" => Some(std::fs::read_to_string(texts.join("prose.txt")).unwrap()),

@@ -9,10 +9,18 @@ use serde::Deserialize;
 
 use crate::reference::Reference;
 
+/// What transformers made of sequences of ids.
 #[derive(Deserialize)]
-struct Expected {
-    sequences: Vec<Vec<u32>>,
-    nll: Vec<Vec<f64>>,
+pub(crate) struct Expected {
+    pub(crate) sequences: Vec<Vec<u32>>,
+    pub(crate) nll: Vec<Vec<f64>>,
+}
+
+impl Expected {
+    pub(crate) fn read(name: &str) -> Self {
+        let expected = std::fs::read(folder(name).join("expected.json")).unwrap();
+        serde_json::from_slice(&expected).unwrap()
+    }
 }
 
 pub(crate) fn folder(name: &str) -> PathBuf {
@@ -37,10 +45,8 @@ pub(crate) const MODELS: [&str; 12] = [
 #[test]
 fn every_family_has_the_losses_of_transformers() {
     for name in MODELS {
-        let folder = folder(name);
-        let expected = std::fs::read(folder.join("expected.json")).unwrap();
-        let expected: Expected = serde_json::from_slice(&expected).unwrap();
-        let model = Reference::load(&Checkpoint::open(&folder).unwrap());
+        let expected = Expected::read(name);
+        let model = Reference::load(&Checkpoint::open(folder(name)).unwrap());
         for (ids, expected) in expected.sequences.iter().zip(&expected.nll) {
             let nll = model.nll(ids);
             assert_eq!(nll.len(), expected.len());

@@ -26,9 +26,10 @@ pub(crate) mod summary;
 pub(crate) mod words;
 mod writing;
 
+pub use models::{OpenDevice, processor};
 pub use options::{
     ByteSize, CombineOptions, Crossing, CurriculumOptions, Cutoffs, DiscountFallback, DuplicateIds,
-    FitOptions, Method, OnContradiction, OnError, Quotas, RateOptions, Raters, ScoreOptions, SelectOptions,
+    FitOptions, Method, NeuralOptions, OnContradiction, OnError, Quotas, RateOptions, Raters, ScoreOptions, SelectOptions,
     SourceOptions,
 };
 pub use summary::{

@@ -76,7 +76,7 @@ impl Scorer {
                 "name it: whitespace/1 for text that is split already, a tokenizer file for CCNet's models",
             )
         })?;
-        let spec = ScoreSpec { normalizer: Some(normalizer), ..ScoreSpec::of(method) };
+        let spec = ScoreSpec { normalizer: Some(normalizer), ..losses.spec(method) };
         Self::with_spec(spec, losses)
     }
 
