@@ -1,5 +1,6 @@
 //! Integration tests of the crate, in one binary because every binary links for seconds.
 
+mod gguf;
 mod reference;
 mod smollm2;
 mod tiny;
