@@ -4,3 +4,4 @@ mod gguf;
 mod reference;
 mod smollm2;
 mod tiny;
+mod tokenizer;
