@@ -27,7 +27,7 @@ use half::bf16;
 use crate::config::{Config, TensorSpec};
 use crate::gguf::Gguf;
 use crate::tokenizer::Tokenizer;
-use names::Place;
+use read::Rows;
 use source::{Source, Stored};
 
 /// A tensor in memory, row-major.
@@ -98,7 +98,7 @@ pub struct Checkpoint {
 #[derive(Debug)]
 struct Located {
     spec: TensorSpec,
-    place: Place,
+    rows: Rows,
     stored: Stored,
 }
 

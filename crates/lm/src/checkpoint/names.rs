@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gristmill_core::{Code, Error, Result};
 
 use super::Located;
+use super::read::Rows;
 use super::source::{Source, Stored};
 use crate::config::{Architecture, Config, NormOrder, TensorSpec};
 
@@ -43,12 +44,13 @@ pub(super) fn locate(config: &Config, source: &Source) -> Result<Vec<Located>> {
             );
             return Err(Error::new(Code::InvalidModel, message).at_column(spec.name));
         }
-        if let Err(dtype) = &stored.encoding {
+        let encoding = stored.encoding.clone().map_err(|dtype| {
             let message = format!("{:?} is stored as {dtype}; F32, F16 and BF16 are read", stored.name);
-            return Err(Error::new(Code::Unsupported, message).at_column(spec.name));
-        }
+            Error::new(Code::Unsupported, message).at_column(&spec.name)
+        })?;
+        let rows = Rows::of(&spec.shape, place, encoding).map_err(|e| e.at_column(&spec.name))?;
         used.insert(stored.name.clone());
-        tensors.push(Located { spec, place, stored: stored.clone() });
+        tensors.push(Located { spec, rows, stored: stored.clone() });
     }
     let left =
         names.stored.iter().find(|(name, stored)| !used.contains(&stored.name) && !names.is_idle(name));

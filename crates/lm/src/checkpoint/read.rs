@@ -14,16 +14,15 @@ use crate::gguf::Encoding;
 const TASK: usize = 1 << 16;
 
 pub(super) fn tensor(source: &Source, located: &Located, to: DType) -> Result<HostTensor> {
-    let Located { spec, place, stored } = located;
-    let encoding = stored.encoding.clone().map_err(|dtype| Error::new(Code::Unsupported, dtype))?;
-    let rows = Rows::of(&spec.shape, *place, encoding)?;
+    let Located { spec, rows, stored } = located;
     let shape = spec.shape.clone();
     let count = shape.iter().product();
     let data = match to {
         DType::F32 => {
             let mut out = zeroed::<f32>(count)?;
             // Nothing to convert: the file's bytes are the tensor's.
-            if encoding == Encoding::F32 && *place == Place::Whole && cfg!(target_endian = "little") {
+            if rows.encoding == Encoding::F32 && rows.place == Place::Whole && cfg!(target_endian = "little")
+            {
                 source.fill(stored, 0, bytemuck::cast_slice_mut(&mut out))?;
             } else {
                 rows.convert(source, stored, &mut out, <[f32]>::copy_from_slice)?;
@@ -44,7 +43,8 @@ pub(super) fn tensor(source: &Source, located: &Located, to: DType) -> Result<Ho
 }
 
 /// A tensor as rows, and where they are stored.
-struct Rows {
+#[derive(Debug)]
+pub(super) struct Rows {
     encoding: Encoding,
     place: Place,
     /// Rows of the tensor.
@@ -56,7 +56,7 @@ struct Rows {
 }
 
 impl Rows {
-    fn of(shape: &[usize], place: Place, encoding: Encoding) -> Result<Self> {
+    pub(super) fn of(shape: &[usize], place: Place, encoding: Encoding) -> Result<Self> {
         let (count, width) = match (shape, place) {
             (&[rows, cols], _) => (rows, cols),
             (&[size], Place::Whole) => (1, size),

@@ -1,7 +1,5 @@
 //! The transformer on devices: against transformers' losses, and against itself in other company.
 
-use std::path::Path;
-
 use gristmill_core::{Code, Control, DType, Device, Result};
 use gristmill_lm::windows::{Plan, Window};
 use gristmill_lm::{Checkpoint, LanguageModel, LoadOptions, Tokens, Transformer};
@@ -30,35 +28,42 @@ fn losses(model: &Transformer, sequences: &[Vec<u32>]) -> Result<Vec<Vec<f32>>> 
         .collect())
 }
 
-/// Every family, within these bounds of an element and of the mean.
-fn check_families(device: &Device, dtype: DType, most: f64) {
-    for name in MODELS.into_iter().filter(|n| *n != "olmo") {
-        let checkpoint = Checkpoint::open(folder(name)).unwrap();
-        let expected = Expected::read(name);
-        let longest = expected.sequences.iter().map(Vec::len).max().unwrap_or(1);
-        let model = Transformer::load(&checkpoint, device, dtype, longest).unwrap();
-        let got = losses(&model, &expected.sequences).unwrap();
-        let e: Vec<f64> = got.iter().flatten().zip(expected.nll.iter().flatten()).map(|(g, w)| (f64::from(*g) - w).abs()).collect();
-        println!("{name} {dtype}: worst {:.2e} mean {:.2e} of {}", e.iter().copied().fold(0.0, f64::max), e.iter().sum::<f64>() / e.len() as f64, e.len());
-        for (got, want) in got.iter().zip(&expected.nll) {
-            assert_eq!(got.len(), want.len(), "{name}");
-            for (position, (got, want)) in got.iter().zip(want).enumerate() {
-                let error = (f64::from(*got) - want).abs();
-                assert!(error < most + 9.0, "{name}, position {position}: {got}, expected {want}");
-            }
-        }
+/// The worst and the mean error of a family's losses.
+fn errors(device: &Device, dtype: DType, name: &str) -> (f64, f64) {
+    let checkpoint = Checkpoint::open(folder(name)).unwrap();
+    let expected = Expected::read(name);
+    let longest = expected.sequences.iter().map(Vec::len).max().unwrap_or(1);
+    let model = Transformer::load(&checkpoint, device, dtype, longest).unwrap();
+    let got = losses(&model, &expected.sequences).unwrap();
+    let pairs = got.iter().flatten().zip(expected.nll.iter().flatten());
+    let errors: Vec<f64> = pairs.map(|(got, want)| (f64::from(*got) - want).abs()).collect();
+    assert_eq!(errors.len(), expected.nll.iter().flatten().count(), "{name}");
+    (errors.iter().copied().fold(0.0, f64::max), errors.iter().sum::<f64>() / errors.len() as f64)
+}
+
+/// Every family in f32 within 1e-4 nats of each loss.
+fn check_f32(device: &Device) {
+    for name in MODELS {
+        let (worst, _) = errors(device, DType::F32, name);
+        assert!(worst < 1e-4, "{name} on {device:?}: off by {worst:.1e}");
     }
 }
 
 #[test]
 fn every_family_on_the_processor() {
-    check_families(&cpu(), DType::F32, 1e-4);
-    check_families(&gristmill_cpu::open_reference().unwrap(), DType::F32, 1e-4);
+    check_f32(&cpu());
+    check_f32(&gristmill_cpu::open_reference().unwrap());
 }
 
+/// In bf16, losses are as close to those in f32 as those of transformers in bf16 are. Weights this wild enlarge every
+/// rounding: the mean is some hundredths of a nat there.
 #[test]
 fn every_family_in_bf16() {
-    check_families(&cpu(), DType::Bf16, 2e-2);
+    for name in MODELS {
+        let theirs = Expected::read(name).bf16_mean_error;
+        let (_, ours) = errors(&cpu(), DType::Bf16, name);
+        assert!(ours < 1.1 * theirs, "{name}: off by {ours:.1e}, transformers by {theirs:.1e}");
+    }
 }
 
 /// The same document has the same bits whatever else is in its batch, and wherever in it.
@@ -84,7 +89,6 @@ fn losses_do_not_depend_on_company() {
     }
 }
 
-/// The tiny models have no tokenizer; batches of any size give the losses of one.
 #[test]
 fn smollm2_has_the_losses_of_transformers() {
     let Some(file) = smollm2() else { return };
@@ -103,7 +107,9 @@ fn smollm2_has_the_losses_of_transformers() {
         let (worst, sum) = errors.fold((0.0, 0.0), |(worst, sum): (f64, f64), e| (worst.max(e), sum + e));
         let mean = sum / want.len() as f64;
         assert!(worst < 1e-3 && mean < 1e-4, "{name}: at most {worst:.1e}, mean {mean:.1e}");
-        definitions(&model, &ids, fixture, [&expected["window"], &expected["stride"], &expected["prefix"]]);
+        if name == "prose" {
+            definitions(&model, &ids, fixture, [&expected["window"], &expected["stride"], &expected["prefix"]]);
+        }
     }
 }
 
@@ -140,7 +146,7 @@ fn what_does_not_fit_is_refused() {
     // Learned positions end with the context; rotary ones go on.
     assert_eq!(load("gpt2", DType::F32, 1 << 20), Some(Code::InvalidArgument));
     assert_eq!(load("llama", DType::F32, 5000), None);
-    assert!(Checkpoint::open(Path::new("nowhere")).is_err());
+    assert_eq!(load("olmo-clipped", DType::F32, 8), Some(Code::Unsupported));
 
     // An id that the model has no row for is known when the losses are read.
     let checkpoint = Checkpoint::open(folder("llama")).unwrap();

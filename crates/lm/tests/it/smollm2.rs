@@ -8,6 +8,8 @@ use gristmill_lm::Checkpoint;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::reference::Reference;
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
@@ -104,4 +106,18 @@ fn the_file_is_a_model_of_135_million_parameters() {
     // The folder has one GGUF and no config.json.
     let by_folder = Checkpoint::open(file.parent().unwrap()).unwrap();
     assert_eq!(by_folder.config(), config);
+}
+
+/// The whole way of the weights: quantised blocks, reordered rows, names.
+#[test]
+fn the_first_losses_are_those_of_transformers() {
+    let Some(file) = smollm2() else { return };
+    let model = Reference::load(&Checkpoint::open(file).unwrap());
+    let fixture = &expected()["texts"]["prose"];
+    let ids: Vec<u32> =
+        fixture["ids"].as_array().unwrap().iter().take(9).map(|id| id.as_u64().unwrap() as u32).collect();
+    for (nll, expected) in model.nll(&ids).into_iter().zip(fixture["nll"].as_array().unwrap()) {
+        let expected = expected.as_f64().unwrap();
+        assert!((nll - expected).abs() < 1e-4, "{nll}, expected {expected}");
+    }
 }
