@@ -14,6 +14,7 @@ pub(crate) mod input;
 mod models;
 mod options;
 mod pairs;
+pub mod perplexity;
 pub(crate) mod pipeline;
 pub mod rate;
 pub(crate) mod sample;
@@ -32,6 +33,7 @@ pub use options::{
     FitOptions, Method, NeuralOptions, OnContradiction, OnError, Quotas, RateOptions, Raters, ScoreOptions, SelectOptions,
     SourceOptions,
 };
+pub use perplexity::{PerplexityOptions, PerplexitySummary};
 pub use summary::{
     Candidate, CombineSummary, Contradicted, CurriculumReport, Discrimination, Example, FitSummary, Fitted,
     GroupReport, ModelUsed, Percentile, Phase, Rated, RaterReport, Reason, SUMMARY_SCHEMA, ScoreSummary,

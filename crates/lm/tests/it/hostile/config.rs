@@ -75,7 +75,7 @@ fn the_spellings_of_old_releases() {
 fn the_choices_of_the_families() {
     let of = |name: &str| parse(&tiny_json(name)).unwrap();
     assert_eq!(of("qwen3").qk_norm, QkNorm::PerHead);
-    assert_eq!((of("olmo2").qk_norm, of("olmo").clip_qkv), (QkNorm::Projection, Some(1.0)));
+    assert_eq!((of("olmo2").qk_norm, of("olmo-clipped").clip_qkv), (QkNorm::Projection, Some(1.0)));
     let qwen2 = of("qwen2").biases;
     assert!(qwen2.qkv && !qwen2.out && !qwen2.mlp);
     assert!(!of("olmo").norm.weight);
