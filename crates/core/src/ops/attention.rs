@@ -7,9 +7,10 @@ use crate::{Code, DType, Error, Result, Tensor};
 /// `out[t, h] = Σ_{b ≤ j ≤ t} w_j · v[j, g]` with `w = softmax over j of (scale · q[t, h] · k[j, g])`.
 ///
 /// `q` and `out` are `[rows, heads · head_dim]`, `k` and `v` are `[rows, kv_heads · head_dim]`, all `f32`, `bf16` or
-/// `f16` alike; sums are in `f32`. `offsets` is `u32` or `i32`, one more than there are documents, ascending; rows that
-/// belong to no document, such as padding behind the last, give 0. Offsets that do not ascend or lead beyond the rows
-/// are a fault of the document.
+/// `f16` alike; sums are in `f32`, for which matrix units take weights that are rounded to the type of the values. A NaN
+/// may spoil all of its document, and no other. `offsets` is `u32` or `i32`, one more than there are documents, and
+/// ascends; rows that belong to no document, such as padding behind the last, give 0. Offsets that do not ascend or lead
+/// beyond the rows are a fault of the document.
 ///
 /// Scores never are in memory as a whole: tiles of them leave a maximum and a sum of exponentials for each row, by
 /// which what was summed before is scaled (Milakov and Gimelshein 2018; Dao et al. 2022). Tiles begin where documents

@@ -5,8 +5,8 @@ use crate::{Code, DType, Error, Result, Tensor};
 /// `z[r, j] = Σ_i hidden[r, i] · head[j, i] + bias[j]`, capped as there.
 ///
 /// The product is made a tile at a time, in `f32`, and each tile leaves a maximum and a sum of exponentials for each
-/// row, which are merged in a fixed order. Rows of the head from `vocab` on are padding. A target outside the
-/// vocabulary is a fault of the row.
+/// row, which are merged in a fixed order that the rows have no part in: a row has the same bits in whatever batch it
+/// comes. Rows of the head from `vocab` on are padding. A target outside the vocabulary is a fault of the row.
 #[derive(Debug, Clone)]
 pub struct LinearNll {
     /// Hidden states, `[rows, d]`; `f32`, `bf16` or `f16`.

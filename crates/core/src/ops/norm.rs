@@ -30,8 +30,8 @@ impl NormKind {
 /// - [`NormKind::Layer`]: `z = (x − mean(x)) / sqrt(mean((x − mean(x))²) + eps)`.
 ///
 /// `x` and `out` are `[rows, columns]`, each `f32`, `bf16` or `f16`; `weight` and `bias` are `f32`, 1 and 0 where there
-/// is none. Sums are in `f32` or better, so squares must stay below its range. A row with a NaN or an infinity gives
-/// NaN, and no row depends on another: its bits are the same in whatever batch it comes.
+/// is none. Sums are in `f32` or better, so squares must stay below its range. A row with a NaN gives NaN, and no row
+/// depends on another: its bits are the same in whatever batch it comes.
 #[derive(Debug, Clone)]
 pub struct Norm {
     /// Rows to normalise, `[rows, columns]`.

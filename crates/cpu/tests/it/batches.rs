@@ -64,3 +64,9 @@ fn losses_of_rows_do_not_depend_on_each_other() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+#[test]
+fn nothing_of_a_document_depends_on_its_batch() {
+    let wrong = gristmill_conformance::depend_on_their_batch(&gristmill_cpu::open().unwrap()).unwrap();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
