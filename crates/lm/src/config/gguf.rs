@@ -69,6 +69,11 @@ impl<'a> Keys<'a> {
     fn config(&self) -> Result<Config> {
         use Architecture::{Gpt2, GptNeoX, Llama, Olmo, Olmo2, Qwen3};
         self.refuse_what_is_not_neutral()?;
+        if let Some(files) = self.gguf.size("split.count")?.filter(|n| *n > 1) {
+            return Err(
+                unsupported("split.count", files).hint("merge the files with llama-gguf-split --merge")
+            );
+        }
         let architecture = self.architecture;
         let (hidden, heads) = (self.size("embedding_length")?, self.size("attention.head_count")?);
         let kv_heads = self.size_or("attention.head_count_kv", heads)?;

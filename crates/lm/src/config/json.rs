@@ -9,7 +9,7 @@ use super::{
 };
 
 /// Options that change the numbers and that no family here has, with the value that leaves them alone. Null does too.
-fn neutral() -> [(&'static str, Value); 27] {
+fn neutral() -> [(&'static str, Value); 31] {
     [
         ("add_cross_attention", json!(false)),
         ("alibi", json!(false)),
@@ -21,6 +21,7 @@ fn neutral() -> [(&'static str, Value); 27] {
         ("final_logit_softcapping", Value::Null),
         ("first_k_dense_replace", json!(0)),
         ("is_encoder_decoder", json!(false)),
+        ("lm_head_bias", json!(false)),
         ("logit_scale", json!(1.0)),
         ("logits_scaling", json!(1.0)),
         ("no_rope_layers", Value::Null),
@@ -29,6 +30,7 @@ fn neutral() -> [(&'static str, Value); 27] {
         ("parallel_attn", json!(false)),
         ("position_embedding_type", json!("absolute")),
         ("quantization_config", Value::Null),
+        ("qk_layernorm", json!(false)),
         ("query_pre_attn_scalar", Value::Null),
         ("residual_multiplier", json!(1.0)),
         ("scale_attn_by_inverse_layer_idx", json!(false)),
@@ -36,6 +38,8 @@ fn neutral() -> [(&'static str, Value); 27] {
         ("scale_embedding", json!(false)),
         ("tie_encoder_decoder", json!(false)),
         ("use_alibi", json!(false)),
+        ("use_bias", json!(false)),
+        ("use_mrope", json!(false)),
         ("use_mup", json!(false)),
         ("use_qk_norm", json!(false)),
     ]

@@ -1,6 +1,7 @@
 //! GGUF headers.
 
 use gristmill_core::{Code, Error, Result};
+use gristmill_lm::Config;
 use gristmill_lm::gguf::Gguf;
 
 use super::refused;
@@ -239,4 +240,28 @@ fn tensors_over_each_other() {
 #[test]
 fn a_tensor_twice() {
     refused(File::with_tensor(tensor(b"a", &[8], 0, 32)).parse(), Code::InvalidModel, "two tensors");
+}
+
+/// Keys that the metadata of a model may have, each with a value that would change the numbers.
+#[test]
+fn options_that_are_not_implemented() {
+    let f32s = |x: f32| x.to_le_bytes().to_vec();
+    let cases = [
+        pair("split.count", 2, &3u16.to_le_bytes()),
+        pair("llama.expert_count", 4, &u32s(&[8])),
+        pair("llama.attn_logit_softcapping", 6, &f32s(50.0)),
+        pair("llama.logit_scale", 6, &f32s(0.5)),
+        pair("llama.attention.max_alibi_bias", 6, &f32s(8.0)),
+    ];
+    for case in cases {
+        let gguf = File::with_pair(case).parse().unwrap();
+        let error = refused(Config::from_gguf(&gguf), Code::Unsupported, "is not implemented");
+        assert!(gguf.metadata().contains_key(error.location().column.as_deref().unwrap()));
+    }
+    let mut other = File::valid();
+    other.pairs[0] = pair("general.architecture", 8, &string(b"mamba"));
+    refused(Config::from_gguf(&other.parse().unwrap()), Code::Unsupported, "mamba");
+    other.pairs[0] = pair("general.architecture", 4, &u32s(&[1]));
+    refused(Config::from_gguf(&other.parse().unwrap()), Code::InvalidModel, "expected a string");
+    refused(Config::from_gguf(&File::valid().parse().unwrap()), Code::InvalidModel, "the key is missing");
 }

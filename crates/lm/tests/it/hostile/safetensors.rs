@@ -1,35 +1,13 @@
 //! safetensors headers, indices and folders.
 
 use std::fs;
-use std::path::Path;
 
 use gristmill_core::{Code, DType};
 use gristmill_lm::Checkpoint;
 use serde_json::{Value, json};
 
 use super::refused;
-use crate::tiny;
-
-/// A copy of a small model, to be damaged.
-fn copy(name: &str) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(tiny::folder(name)).unwrap() {
-        let from = entry.unwrap().path();
-        fs::copy(&from, folder.path().join(from.file_name().unwrap())).unwrap();
-    }
-    folder
-}
-
-/// The header of a file and its data.
-fn parts(path: &Path) -> (Value, Vec<u8>) {
-    let bytes = fs::read(path).unwrap();
-    let size = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    (serde_json::from_slice(&bytes[8..8 + size]).unwrap(), bytes[8 + size..].to_vec())
-}
-
-fn write(path: &Path, header: &[u8], data: &[u8]) {
-    fs::write(path, [&(header.len() as u64).to_le_bytes(), header, data].concat()).unwrap();
-}
+use crate::tiny::{self, copy, parts, write};
 
 /// Opens a small model after its header was changed.
 fn with_header(change: impl FnOnce(&mut Value)) -> gristmill_core::Result<Checkpoint> {
