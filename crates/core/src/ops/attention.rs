@@ -1,4 +1,4 @@
-use super::{Cost, Operation, Promise, check};
+use super::{Contract, Cost, Operation, Promise, check};
 use crate::{Code, DType, Error, Result, Tensor};
 
 /// Causal attention within each of several documents (Vaswani et al. 2017), which lie one behind the other: for row
@@ -101,8 +101,8 @@ impl Operation for Attention {
         }
     }
 
-    fn fault(&self, row: u64) -> Error {
-        check::offsets_fault(row, self.q.shape().rows_cols().0)
+    fn contract(&self) -> Contract {
+        Contract { bound: self.q.shape().rows_cols().0, broken: check::offsets_fault }
     }
 }
 

@@ -1,4 +1,4 @@
-use super::{Cost, Operation, Promise, check};
+use super::{Contract, Cost, Operation, Promise, check};
 use crate::{Code, DType, Error, Result, Tensor};
 
 /// Rows of a table: `out[r, ..] = table[ids[r], ..]`, such as the embeddings of tokens.
@@ -45,11 +45,14 @@ impl Operation for Gather {
         Cost { flops: 0, bytes: read as u64 + check::bytes(&[&self.ids, &self.out]) }
     }
 
-    fn fault(&self, row: u64) -> Error {
-        let (rows, _) = self.table.shape().rows_cols();
-        Error::new(Code::InvalidValue, format!("the index lies outside the table of {rows} rows"))
-            .at_column("ids")
-            .at_row(row)
+    fn contract(&self) -> Contract {
+        let (bound, _) = self.table.shape().rows_cols();
+        let broken = |row, rows| {
+            Error::new(Code::InvalidValue, format!("the index lies outside the table of {rows} rows"))
+                .at_column("ids")
+                .at_row(row)
+        };
+        Contract { bound, broken }
     }
 }
 

@@ -1,4 +1,4 @@
-use super::{Cost, NllOptions, Operation, Promise, check};
+use super::{Contract, Cost, NllOptions, Operation, Promise, check};
 use crate::{Code, DType, Error, Result, Tensor};
 
 /// [`Nll`](super::Nll) of `logits = hidden · headᵀ` without the logits ever being in memory:
@@ -64,8 +64,8 @@ impl Operation for LinearNll {
         }
     }
 
-    fn fault(&self, row: u64) -> Error {
-        check::target_fault(row, self.vocab)
+    fn contract(&self) -> Contract {
+        Contract { bound: self.vocab, broken: check::target_fault }
     }
 }
 

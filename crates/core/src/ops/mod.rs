@@ -124,9 +124,31 @@ pub trait Operation {
     fn check(&self) -> Result<()>;
     /// What it costs.
     fn cost(&self) -> Cost;
-    /// What is wrong when its data breaks its contract at this row.
-    fn fault(&self, row: u64) -> Error {
-        Error::new(Code::Internal, format!("a fault at row {row} of an operation that has none"))
+    /// What is wrong when its data breaks its contract.
+    fn contract(&self) -> Contract {
+        Contract {
+            bound: 0,
+            broken: |row, _| {
+                Error::new(Code::Internal, format!("a fault at row {row} of an operation that has none"))
+            },
+        }
+    }
+}
+
+/// What the data of an operation must keep to, and how a row that does not is described: without the tensors, which need
+/// not live as long.
+#[derive(Debug, Clone, Copy)]
+pub struct Contract {
+    /// What values must stay below, or up to.
+    pub(crate) bound: usize,
+    /// The error of a row, under that bound.
+    pub(crate) broken: fn(u64, usize) -> Error,
+}
+
+impl Contract {
+    /// The error of this row.
+    pub fn error(self, row: u64) -> Error {
+        (self.broken)(row, self.bound)
     }
 }
 
@@ -184,7 +206,12 @@ macro_rules! ops {
 
             /// What is wrong when its data breaks its contract at this row; without the operation's name.
             pub fn fault(&self, row: u64) -> Error {
-                match self { $(Op::$op(op) => op.fault(row),)* }
+                self.contract().error(row)
+            }
+
+            /// What its data must keep to.
+            pub fn contract(&self) -> Contract {
+                match self { $(Op::$op(op) => op.contract(),)* }
             }
 
             fn check(&self) -> Result<()> {

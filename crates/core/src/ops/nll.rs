@@ -1,4 +1,4 @@
-use super::{Cost, Operation, Promise, check};
+use super::{Contract, Cost, Operation, Promise, check};
 use crate::{Code, DType, Error, Result, Tensor};
 
 /// Negative log-likelihood of the target of every row under the softmax of its logits, in nats:
@@ -58,8 +58,8 @@ impl Operation for Nll {
         }
     }
 
-    fn fault(&self, row: u64) -> Error {
-        check::target_fault(row, self.vocab)
+    fn contract(&self) -> Contract {
+        Contract { bound: self.vocab, broken: check::target_fault }
     }
 }
 

@@ -1,4 +1,4 @@
-use super::{Cost, Operation, Promise, check};
+use super::{Contract, Cost, Operation, Promise, check};
 use crate::{Code, DType, Error, Result, Tensor};
 
 /// Rotary position embedding (Su et al. 2021), in place: turns pairs of components of every head by angles that its
@@ -76,11 +76,14 @@ impl Operation for Rope {
         }
     }
 
-    fn fault(&self, row: u64) -> Error {
-        let (positions, _) = self.cos.shape().rows_cols();
-        Error::new(Code::InvalidValue, format!("the position lies outside the tables of {positions}"))
-            .at_column("positions")
-            .at_row(row)
+    fn contract(&self) -> Contract {
+        let (bound, _) = self.cos.shape().rows_cols();
+        let broken = |row, positions| {
+            Error::new(Code::InvalidValue, format!("the position lies outside the tables of {positions}"))
+                .at_column("positions")
+                .at_row(row)
+        };
+        Contract { bound, broken }
     }
 }
 

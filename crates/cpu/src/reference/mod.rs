@@ -65,5 +65,5 @@ pub(crate) fn not_yet(op: &Op) -> Error {
 
 /// The fault of an operation, if it has one.
 pub(crate) fn fail_at(op: &impl Operation, row: Option<u64>) -> Result<()> {
-    row.map_or(Ok(()), |row| Err(op.fault(row)))
+    row.map_or(Ok(()), |row| Err(op.contract().error(row)))
 }
