@@ -17,8 +17,8 @@ const UNKNOWN: u64 = 2;
 const CONTROL: u64 = 3;
 const USER_DEFINED: u64 = 4;
 
-/// The words of text of GPT-2's rule come with the library. This is the rule of GPT-4 and its like; `DIGITS` is how
-/// many digits one word may have.
+/// How GPT-4 and its like cut a text; `DIGITS` stands for how many digits one word may have. (GPT-2's rule comes with
+/// the library.)
 const WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}DIGITS| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// A vocabulary, read and checked.
@@ -79,7 +79,10 @@ impl Cut {
     }
 
     fn pre_tokenizer(self) -> Value {
-        let bytes = |own_rule: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": own_rule});
+        let bytes = |own_rule: bool| {
+            json!({"type": "ByteLevel", "add_prefix_space": false,
+                   "trim_offsets": true, "use_regex": own_rule})
+        };
         let words = |digits: &str| {
             let pattern = json!({"Regex": WORDS.replace("DIGITS", digits)});
             json!({"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": false})
