@@ -5,12 +5,14 @@ import { execFileSync } from 'node:child_process';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import {
+  type ActivationKind,
   type Device,
   type DeviceName,
   doctor,
   type DType,
   DTYPES,
   GristmillError,
+  type NormKind,
   openDevice,
   Ragged,
   type Reduction,
@@ -121,6 +123,13 @@ interface Scalars {
   k: number;
   chunk: number;
   maxNorm: number;
+  kind: NormKind & ActivationKind;
+  eps: number;
+  headDim: number;
+  interleaved: boolean;
+  heads: number;
+  kvHeads: number;
+  scale: number;
 }
 
 /** Runs a case by the methods that a user calls, and gives the results by name. */
@@ -180,6 +189,28 @@ function run(dev: Device, { op, scalars, inputs, outputs }: Sample): Record<stri
       return { ...t<'f32'>('x').topk(s.k, { chunk: s.chunk }) };
     case 'row_norm_scale':
       return { ...t('x').rowNormScale(s.maxNorm) };
+    case 'gather':
+      return { out: t('table').gather(t<'u32'>('ids'), { dtype: out?.dtype ?? 'f32' }) };
+    case 'norm': {
+      const weight = placed.has('weight') ? { weight: t<'f32'>('weight') } : {};
+      const bias = placed.has('bias') ? { bias: t<'f32'>('bias') } : {};
+      return { out: t('x').norm(s.kind, { eps: s.eps, dtype: out?.dtype ?? 'f32', ...weight, ...bias }) };
+    }
+    case 'rope': {
+      const { headDim, interleaved } = s;
+      return { x: t('x').rope(t('cos'), t('sin'), t<'u32'>('positions'), { headDim, interleaved }) };
+    }
+    case 'attention': {
+      const { heads, kvHeads, scale } = s;
+      return { out: t('q').attention(t('k'), t('v'), t<'u32'>('offsets'), { heads, kvHeads, scale }) };
+    }
+    case 'activation': {
+      const bias = placed.has('bias') ? { bias: t<'f32'>('bias') } : {};
+      const times = placed.has('times') ? { times: t('times') } : {};
+      return { out: t('x').activation(s.kind, { ...bias, ...times }) };
+    }
+    case 'bias_add':
+      return { x: t('x').biasAdd(t<'f32'>('bias')) };
     default:
       throw new Error(`the test knows no ${op}`);
   }
@@ -196,7 +227,7 @@ test('the devices that must be here are', () => {
 });
 
 test('there is a sample of every operation', () => {
-  expect(new Set(samples.map((s) => s.op)).size).toBe(15);
+  expect(new Set(samples.map((s) => s.op)).size).toBe(21);
   expect(samples.length).toBeGreaterThan(60);
 });
 

@@ -69,6 +69,14 @@ export {
 } from './raters.js';
 export { scoreBatches, type ScoreBatchesOptions } from './score-batches.js';
 export type * from './summaries.js';
+export type {
+  ActivationKind,
+  ActivationOptions,
+  AttentionOptions,
+  NormKind,
+  NormOptions,
+  RopeOptions,
+} from './layers.js';
 export {
   type AddMatmulOptions,
   type MatmulOptions,

@@ -4,6 +4,16 @@ import { Batch } from './batches.js';
 import type { Device } from './device.js';
 import { DTYPES, type DType, type SumOf, type TypedArrays } from './dtypes.js';
 import { fromNative } from './errors.js';
+import {
+  ACTIVATION_KINDS,
+  type ActivationKind,
+  type ActivationOptions,
+  type AttentionOptions,
+  NORM_KINDS,
+  type NormKind,
+  type NormOptions,
+  type RopeOptions,
+} from './layers.js';
 import { disposedOf, watch } from './logger.js';
 
 /** A rule of a reduction: sum, maximum (NaN if there is one), or sum of squares. */
@@ -370,6 +380,103 @@ export class Tensor<D extends DType = DType> implements Disposable {
     return this.#several('rowNormScale', names, (handle) => handle.rowNormScale(maxNorm));
   }
 
+  /**
+   * Rows of this table: `out[r] = this[ids[r]]`. This is `[rows of the table, d]`, `f32`, `bf16` or `f16`; `ids` is
+   * `[rows]`, `u32` or `i32`; the result `[rows, d]`, of this type or `f32`. An index outside the table rejects at the
+   * read with `INVALID_VALUE` and its row. Exact on every device.
+   */
+  gather<E extends DType = D>(
+    ids: Tensor<'u32' | 'i32'>,
+    options?: {
+      /** Type of the result. @defaultValue that of the table */
+      dtype?: E;
+    },
+  ): Tensor<E> {
+    const rows = this.#other('gather', 'ids', ids);
+    const { dtype } = arg.options('gather', options, ['dtype']);
+    if (dtype !== undefined) arg.dtype('gather', dtype);
+    return this.#make('gather', (handle) => handle.gather(rows, dtype));
+  }
+
+  /**
+   * Rows brought to a common scale: with `rms`, `x / sqrt(mean(x²) + eps)`; with `layer`,
+   * `(x − mean(x)) / sqrt(variance(x) + eps)`; then times `weight` and plus `bias`. This is `[rows, columns]`, `f32`,
+   * `bf16` or `f16`. A row has the same bits whatever the others are.
+   */
+  norm<E extends DType = D>(kind: NormKind, options?: NormOptions<E>): Tensor<E> {
+    arg.oneOf('norm', 'kind', kind, NORM_KINDS);
+    const known = ['eps', 'weight', 'bias', 'dtype'] as const;
+    const { eps = 1e-5, weight, bias, dtype } = arg.options('norm', options, known);
+    arg.number('norm', 'eps', eps);
+    if (dtype !== undefined) arg.dtype('norm', dtype);
+    const [factors, terms] = [this.#optional('norm', 'weight', weight), this.#optional('norm', 'bias', bias)];
+    return this.#make('norm', (handle) => handle.norm(kind, eps, factors, terms, dtype));
+  }
+
+  /**
+   * Rotary position embedding, in place: turns the first `2 · pairs` components of every head, in pairs, by angles whose
+   * `cos` and `sin` are tables of `[positions, pairs]`, `f32`; row `r` uses row `positions[r]` of them (`u32` or `i32`).
+   * This is `[rows, heads · headDim]`, `f32`, `bf16` or `f16`. A position outside the tables rejects at the read with
+   * `INVALID_VALUE` and its row.
+   */
+  rope(cos: Tensor<'f32'>, sin: Tensor<'f32'>, positions: Tensor<'u32' | 'i32'>, options: RopeOptions): this {
+    const [cosines, sines] = [this.#other('rope', 'cos', cos), this.#other('rope', 'sin', sin)];
+    const rows = this.#other('rope', 'positions', positions);
+    const { headDim, interleaved } = arg.options('rope', options, ['headDim', 'interleaved']);
+    const components = arg.number('rope', 'headDim', headDim);
+    const neighbours = arg.flag('rope', 'interleaved', interleaved);
+    return this.#change('rope', (handle) => handle.rope(cosines, sines, rows, components, neighbours));
+  }
+
+  /**
+   * Causal attention of these queries, `[rows, heads · headDim]`, over keys and values, `[rows, kvHeads · headDim]` of
+   * the same type, within each of the documents that `offsets` cut the rows into (as a {@link Ragged} has them). Rows of
+   * no document give 0. No matrix of scores is ever in memory, and a document has the same bits in whatever batch it
+   * comes. Offsets that do not ascend reject at the read with `INVALID_VALUE` and their document.
+   */
+  attention(
+    k: Tensor<D>,
+    v: Tensor<D>,
+    offsets: Tensor<'u32' | 'i32'>,
+    options: AttentionOptions,
+  ): Tensor<D> {
+    const [keys, values] = [this.#other('attention', 'k', k), this.#other('attention', 'v', v)];
+    const ends = this.#other('attention', 'offsets', offsets);
+    const {
+      heads,
+      kvHeads = heads,
+      scale,
+    } = arg.options('attention', options, ['heads', 'kvHeads', 'scale']);
+    const counts = [
+      arg.number('attention', 'heads', heads),
+      arg.number('attention', 'kvHeads', kvHeads),
+    ] as const;
+    const factor = arg.optionalNumber('attention', 'scale', scale);
+    return this.#make('attention', (handle) => handle.attention(keys, values, ends, ...counts, factor));
+  }
+
+  /**
+   * A function of every element: `f(x + bias) · times`; with `silu` and a second projection as `times`, SwiGLU. This is
+   * `[rows, columns]`, `f32`, `bf16` or `f16`.
+   */
+  activation(kind: ActivationKind, options?: ActivationOptions<D>): Tensor<D> {
+    arg.oneOf('activation', 'kind', kind, ACTIVATION_KINDS);
+    const { bias, times } = arg.options('activation', options, ['bias', 'times']);
+    const terms = this.#optional('activation', 'bias', bias);
+    const factors = this.#optional('activation', 'times', times);
+    return this.#make('activation', (handle) => handle.activation(kind, terms, factors));
+  }
+
+  /** Adds a number to every column, in place: this is `[rows, columns]`, `bias` is `[columns]`, `f32`. */
+  biasAdd(bias: Tensor<'f32'>): this {
+    const terms = this.#other('biasAdd', 'bias', bias);
+    return this.#change('biasAdd', (handle) => handle.biasAdd(terms));
+  }
+
+  #optional(op: string, argument: string, value: unknown): Native.TensorHandle | undefined {
+    return value === undefined ? undefined : this.#other(op, argument, value);
+  }
+
   #other(op: string, argument: string, value: unknown): Native.TensorHandle {
     if (value instanceof Tensor) return value.handle(op, argument);
     throw arg.refused('INVALID_ARGUMENT', op, argument, 'a tensor', value);
@@ -383,7 +490,7 @@ export class Tensor<D extends DType = DType> implements Disposable {
     return [
       arg.optionalNumber(op, 'vocab', vocab),
       arg.optionalNumber(op, 'softcap', softcap),
-      bias === undefined ? undefined : this.#other(op, 'bias', bias),
+      this.#optional(op, 'bias', bias),
     ];
   }
 

@@ -147,6 +147,18 @@ export declare class TensorHandle {
   topk(k: number, chunk: number): Array<TensorHandle>
   /** Rows clipped to a norm: norms, factors, and the sum. */
   rowNormScale(maxNorm: number): Array<TensorHandle>
+  /** Rows of this table. */
+  gather(ids: TensorHandle, dtype?: string | undefined | null): TensorHandle
+  /** Rows brought to a common scale. */
+  norm(kind: string, eps: number, weight?: Other | undefined | null, bias?: Other | undefined | null, dtype?: string | undefined | null): TensorHandle
+  /** Rotary position embedding, in place. */
+  rope(cos: TensorHandle, sin: TensorHandle, positions: TensorHandle, headDim: number, interleaved: boolean): void
+  /** What these queries see of keys and values in their documents. */
+  attention(k: TensorHandle, v: TensorHandle, offsets: TensorHandle, heads: number, kvHeads: number, scale?: number | undefined | null): TensorHandle
+  /** A function of every element. */
+  activation(kind: string, bias?: Other | undefined | null, times?: Other | undefined | null): TensorHandle
+  /** A number added to every column, in place. */
+  biasAdd(bias: TensorHandle): void
 }
 
 /**

@@ -1,6 +1,6 @@
 //! Arguments as JavaScript has them: numbers that must be sizes, names that must be of a closed set.
 
-use gristmill_core::ops::{Draw, Reduction};
+use gristmill_core::ops::{ActivationKind, Draw, NormKind, Reduction};
 use gristmill_core::{DType, Error, Result};
 use napi::Either;
 use napi::bindgen_prelude::BigInt;
@@ -70,5 +70,25 @@ pub(crate) fn draw(name: &str) -> Result<Draw> {
         "normal" => Ok(Draw::Normal),
         _ => Err(Error::invalid_argument("draw", format!("no kind of draw {name:?}"))
             .hint("one of bits, uniform, normal")),
+    }
+}
+
+/// What rows are brought to.
+pub(crate) fn norm_kind(name: &str) -> Result<NormKind> {
+    match name {
+        "rms" => Ok(NormKind::Rms),
+        "layer" => Ok(NormKind::Layer),
+        _ => Err(Error::invalid_argument("kind", format!("no kind of norm {name:?}")).hint("one of rms, layer")),
+    }
+}
+
+/// A function of single numbers.
+pub(crate) fn activation_kind(name: &str) -> Result<ActivationKind> {
+    match name {
+        "gelu" => Ok(ActivationKind::Gelu),
+        "geluTanh" => Ok(ActivationKind::GeluTanh),
+        "silu" => Ok(ActivationKind::Silu),
+        _ => Err(Error::invalid_argument("kind", format!("no activation {name:?}"))
+            .hint("one of gelu, geluTanh, silu")),
     }
 }

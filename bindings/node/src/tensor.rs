@@ -3,13 +3,15 @@
 
 use std::cell::RefCell;
 
-use gristmill_core::ops::{Copy, Fill, Matmul, MatmulOptions, NllOptions};
+use gristmill_core::ops::{
+    ActivationOptions, AttentionOptions, Copy, Fill, Matmul, MatmulOptions, NllOptions, NormOptions, RopeOptions,
+};
 use gristmill_core::{Code, Error, Result, Tensor};
 use gristmill_data::{ragged_to_batch, tensor_to_batch};
 use napi::bindgen_prelude::{ClassInstance, Env, Object, ObjectFinalize, Uint8Array};
 use napi_derive::napi;
 
-use crate::args::{dtype, optional_size, reduction, shape, single, size};
+use crate::args::{activation_kind, dtype, norm_kind, optional_size, reduction, shape, single, size};
 use crate::batches::to_ipc;
 use crate::error::{guarded, to_js};
 use crate::task::spawn;
@@ -319,6 +321,99 @@ impl TensorHandle {
         })
     }
 
+    /// Rows of this table.
+    #[napi]
+    pub fn gather(&self, env: Env, ids: &TensorHandle, dtype: Option<String>) -> napi::Result<TensorHandle> {
+        Self::of(&env, || {
+            let dtype = dtype.as_deref().map(self::dtype).transpose()?;
+            self.get("table")?.gather(&ids.get("ids")?, dtype)
+        })
+    }
+
+    /// Rows brought to a common scale.
+    #[napi]
+    pub fn norm(
+        &self,
+        env: Env,
+        kind: String,
+        eps: f64,
+        weight: Option<Other<'_>>,
+        bias: Option<Other<'_>>,
+        dtype: Option<String>,
+    ) -> napi::Result<TensorHandle> {
+        Self::of(&env, || {
+            let options = NormOptions {
+                kind: norm_kind(&kind)?,
+                eps: single("eps", eps)?,
+                weight: other("weight", weight)?,
+                bias: other("bias", bias)?,
+                dtype: dtype.as_deref().map(self::dtype).transpose()?,
+            };
+            self.get("x")?.norm(options)
+        })
+    }
+
+    /// Rotary position embedding, in place.
+    #[napi]
+    pub fn rope(
+        &self,
+        env: Env,
+        cos: &TensorHandle,
+        sin: &TensorHandle,
+        positions: &TensorHandle,
+        head_dim: f64,
+        interleaved: bool,
+    ) -> napi::Result<()> {
+        self.change(&env, |x| {
+            let options = RopeOptions { head_dim: size("headDim", head_dim)?, interleaved };
+            x.rope(&cos.get("cos")?, &sin.get("sin")?, &positions.get("positions")?, options)
+        })
+    }
+
+    /// What these queries see of keys and values in their documents.
+    #[napi]
+    #[allow(clippy::too_many_arguments)]
+    pub fn attention(
+        &self,
+        env: Env,
+        k: &TensorHandle,
+        v: &TensorHandle,
+        offsets: &TensorHandle,
+        heads: f64,
+        kv_heads: f64,
+        scale: Option<f64>,
+    ) -> napi::Result<TensorHandle> {
+        Self::of(&env, || {
+            let options = AttentionOptions {
+                heads: size("heads", heads)?,
+                kv_heads: size("kvHeads", kv_heads)?,
+                scale: scale.map(|scale| single("scale", scale)).transpose()?,
+            };
+            self.get("q")?.attention(&k.get("k")?, &v.get("v")?, &offsets.get("offsets")?, options)
+        })
+    }
+
+    /// A function of every element.
+    #[napi]
+    pub fn activation(
+        &self,
+        env: Env,
+        kind: String,
+        bias: Option<Other<'_>>,
+        times: Option<Other<'_>>,
+    ) -> napi::Result<TensorHandle> {
+        Self::of(&env, || {
+            let options = ActivationOptions { bias: other("bias", bias)?, times: other("times", times)? };
+            self.get("x")?.activation(activation_kind(&kind)?, options)
+        })
+    }
+
+    /// A number added to every column, in place.
+    #[napi]
+    pub fn bias_add(&self, env: Env, bias: &TensorHandle) -> napi::Result<()> {
+        self.change(&env, |x| x.bias_add(&bias.get("bias")?))
+    }
+
     fn change(&self, env: &Env, change: impl FnOnce(&Tensor) -> Result<()>) -> napi::Result<()> {
         guarded(|| change(&self.get("tensor")?)).map_err(|e| to_js(env, &e))
     }
@@ -337,6 +432,11 @@ fn losses(vocab: Option<f64>, softcap: Option<f64>, bias: Option<Other<'_>>) -> 
     Ok(NllOptions {
         vocab: optional_size("vocab", vocab)?,
         softcap: softcap.map(|cap| single("softcap", cap)).transpose()?,
-        bias: bias.map(|bias| bias.get("bias")).transpose()?,
+        bias: other("bias", bias)?,
     })
+}
+
+/// A tensor that may be left out.
+fn other(name: &str, tensor: Option<Other<'_>>) -> Result<Option<Tensor>> {
+    tensor.map(|tensor| tensor.get(name)).transpose()
 }

@@ -24,6 +24,7 @@
 //! # Ok::<(), gristmill_core::Error>(())
 //! ```
 
+mod batches;
 pub mod bench;
 mod case;
 mod cases;
@@ -35,6 +36,7 @@ mod run;
 mod sample;
 mod values;
 
+pub use batches::depend_on_their_batch;
 pub use case::{Bound, Case};
 pub use cases::cases;
 pub use report::{Outcome, Report, Row};

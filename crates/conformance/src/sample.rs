@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gristmill_core::ops::{Draw as Philox, Op, Reduction};
+use gristmill_core::ops::{ActivationKind, Draw as Philox, Op, Reduction};
 use gristmill_core::{Device, Result, Tensor};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -234,6 +234,34 @@ fn describe(op: &Op) -> Described<'_> {
             vec![("maxNorm", single(o.max_norm))],
             vec![("x", &o.x)], vec![("norms", &o.norms), ("factors", &o.factors), ("out", &o.out)],
         ),
+        Op::Gather(o) => (vec![], vec![("table", &o.table), ("ids", &o.ids)], vec![("out", &o.out)]),
+        Op::Norm(o) => (
+            vec![("kind", json!(o.kind.name())), ("eps", single(o.eps))],
+            [("x", &o.x)].into_iter()
+                .chain(o.weight.iter().map(|w| ("weight", w))).chain(o.bias.iter().map(|b| ("bias", b))).collect(),
+            vec![("out", &o.out)],
+        ),
+        Op::Rope(o) => (
+            vec![("headDim", json!(o.head_dim)), ("interleaved", json!(o.interleaved))],
+            vec![("x", &o.x), ("cos", &o.cos), ("sin", &o.sin), ("positions", &o.positions)],
+            vec![("x", &o.x)],
+        ),
+        Op::Attention(o) => (
+            vec![("heads", json!(o.heads)), ("kvHeads", json!(o.kv_heads)), ("scale", single(o.scale))],
+            vec![("q", &o.q), ("k", &o.k), ("v", &o.v), ("offsets", &o.offsets)],
+            vec![("out", &o.out)],
+        ),
+        Op::Activation(o) => (
+            vec![("kind", json!(match o.kind {
+                ActivationKind::Gelu => "gelu",
+                ActivationKind::GeluTanh => "geluTanh",
+                ActivationKind::Silu => "silu",
+            }))],
+            [("x", &o.x)].into_iter()
+                .chain(o.bias.iter().map(|b| ("bias", b))).chain(o.times.iter().map(|t| ("times", t))).collect(),
+            vec![("out", &o.out)],
+        ),
+        Op::BiasAdd(o) => (vec![], vec![("x", &o.x), ("bias", &o.bias)], vec![("x", &o.x)]),
         _ => (vec![], vec![], vec![]),
     };
     Described { scalars: scalars.into_iter().map(|(name, v)| (name.into(), v)).collect(), inputs, outputs }

@@ -9,15 +9,21 @@ macro_rules! kernels {
 }
 
 kernels!(
+    "activation",
+    "attention",
     "axpby",
+    "bias_add",
     "cast",
     "copy",
     "fill",
+    "gather",
     "linear_nll",
     "loss_reduction",
     "matmul",
     "nll",
+    "norm",
     "philox",
+    "rope",
     "row_norm_scale",
     "row_reduce",
     "scale",

@@ -2,7 +2,8 @@
 //!
 //! It re-exports the floors below it and adds what needs to see them all: [`devices`], which opens one by its name
 //! or the best that there is; [`doctor`], the report of what this machine and this build can do; [`check()`], which
-//! holds a device against the promises of every operation; [`bench()`], which measures it.
+//! holds a device against the promises of every operation; [`bench()`], which measures it; [`jobs`], which run models on
+//! any of them.
 //!
 //! ```
 //! let report = gristmill::doctor();
@@ -13,6 +14,7 @@ mod bench;
 mod check;
 pub mod devices;
 mod doctor;
+pub mod jobs;
 
 pub use bench::{BenchOptions, bench};
 pub use check::{CheckOptions, check};
@@ -22,6 +24,7 @@ pub use gristmill_core as core;
 pub use gristmill_cpu as cpu;
 pub use gristmill_cpu::Memory;
 pub use gristmill_data as data;
+pub use gristmill_lm as lm;
 pub use gristmill_mix as mix;
 pub use gristmill_ngram as ngram;
 pub use gristmill_score as score;

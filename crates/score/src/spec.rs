@@ -75,6 +75,12 @@ pub enum Windows {
         /// From one window to the next; the rest of a window is context.
         stride: u32,
     },
+    /// Windows over the document, each of which predicts so many tokens that no other does, with one token of context
+    /// for the first; the last reaches back as far as a window goes (lm-evaluation-harness).
+    Rolling {
+        /// How many.
+        tokens: u32,
+    },
     /// Rows of exactly so many tokens cut from the corpus as one stream, across documents: the score is that
     /// of a row.
     Packed {
@@ -139,6 +145,9 @@ pub struct ScoreSpec {
     /// How text became tokens; absent where tokens or log-probabilities came from outside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalizer: Option<NormalizerSpec>,
+    /// What a transformer computed in: `f32` or `bf16`; absent for other models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dtype: Option<String>,
     /// The hashed n-grams of `dsir`, of `classifier`, and of `bradley-terry` where it rates text. For the last
     /// two, smoothing is that of the inverse document frequency, `ln((n + a) / (df + a)) + 1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -244,6 +253,7 @@ impl ScoreSpec {
             windows: Windows::Document,
             average: Average::Predictions,
             normalizer: None,
+            dtype: None,
             features: None,
             cutoffs: None,
             labels: None,
@@ -347,6 +357,9 @@ impl ScoreSpec {
             {
                 return refuse("windows", format!("a window of {tokens} tokens has nothing to predict"));
             }
+            Windows::Rolling { tokens: 0 } => {
+                return refuse("windows", "a window of 0 tokens has nothing to predict".into());
+            }
             Windows::Sliding { tokens, stride } if stride == 0 || stride > tokens => {
                 return refuse(
                     "windows",
@@ -443,6 +456,7 @@ mod tests {
             ScoreSpec { windows: Windows::Packed { tokens: 1 }, ..good.clone() },
             ScoreSpec { windows: Windows::Sliding { tokens: 4, stride: 5 }, ..good.clone() },
             ScoreSpec { windows: Windows::Sliding { tokens: 4, stride: 0 }, ..good.clone() },
+            ScoreSpec { windows: Windows::Rolling { tokens: 0 }, ..good.clone() },
             ScoreSpec { features: Some(HashedSpec::default()), ..good.clone() },
             ScoreSpec { features: None, ..ScoreSpec::of(Method::Dsir) },
             ScoreSpec { cutoffs: Some(Cutoffs::CCNET_ENGLISH), ..good.clone() },

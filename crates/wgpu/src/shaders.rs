@@ -13,10 +13,11 @@ macro_rules! texts {
     };
 }
 
-const TEXTS: &[(&str, &str)] = texts!("": "axpby" "cast" "copy" "fill" "linear_nll" "loss_reduction" "matmul" "nll"
-    "philox" "row_norm_scale" "row_reduce" "scale" "segment_reduce" "softmax_stats" "subgroups" "topk");
+const TEXTS: &[(&str, &str)] = texts!("": "activation" "attention" "axpby" "bias_add" "cast" "copy" "fill" "gather"
+    "linear_nll" "loss_reduction" "matmul" "nll" "norm" "philox" "rope" "row_norm_scale" "row_reduce" "scale"
+    "segment_reduce" "softmax_stats" "subgroups" "topk");
 
-const LIBRARIES: &[(&str, &str)] = texts!("lib/": "bits" "element" "load" "lse" "main" "math" "reduce" "reduction"
+const LIBRARIES: &[(&str, &str)] = texts!("lib/": "activations" "bits" "element" "load" "lse" "main" "math" "reduce" "reduction"
     "rows" "segments" "stream" "sum" "target" "tile" "topk_large" "topk_order" "topk_pick" "words");
 
 /// A definition and the values that it takes.
@@ -33,10 +34,20 @@ const MERGE: &[&str] = &["merge"];
 
 /// Shaders with the choices of which any combination is a variant; beside `SUBGROUP` and `READ`, which all have.
 const VARIANTS: &[(&str, &[Choice])] = &[
+    ("activation", &[("KIND", &["gelu", "gelu_tanh", "silu"]), ("OUT", FLOATS), ("BIAS", FLAG), ("TIMES", FLAG)]),
+    ("attention", &[("STAGE", &["check"])]),
+    (
+        "attention",
+        &[("STAGE", &["tiles"]), ("SIZE", &["64", "128", "256"]), ("X", FLOATS), ("CARRY", FLAG)],
+    ),
     ("axpby", &[("X", FLOATS), ("OUT", FLOATS)]),
+    ("bias_add", &[("OUT", FLOATS)]),
     ("cast", &[("X", ALL), ("OUT", ALL)]),
     ("copy", &[("OUT", ALL)]),
     ("fill", &[("OUT", ALL)]),
+    ("gather", &[("X", ONLY_F32), ("OUT", ONLY_F32)]),
+    ("gather", &[("X", &["bf16"]), ("OUT", &["f32", "bf16"])]),
+    ("gather", &[("X", &["f16"]), ("OUT", &["f32", "f16"])]),
     (
         "linear_nll",
         &[
@@ -52,7 +63,10 @@ const VARIANTS: &[(&str, &[Choice])] = &[
     ("matmul", &[("X", FLOATS), ("TRANS_A", FLAG), ("TRANS_B", FLAG)]),
     ("nll", &[("STAGE", READING), ("THREADS", THREADS), ("X", FLOATS), ("BIAS", FLAG), ("CAP", FLAG)]),
     ("nll", &[("STAGE", MERGE), ("THREADS", THREADS), ("X", ONLY_F32), ("BIAS", FLAG), ("CAP", FLAG)]),
+    ("norm", &[("STAGE", &["stats"]), ("KIND", &["rms", "layer"]), ("X", FLOATS)]),
+    ("norm", &[("STAGE", &["apply"]), ("X", FLOATS), ("OUT", FLOATS), ("WEIGHT", FLAG), ("BIAS", FLAG)]),
     ("philox", &[("DRAW", &["bits", "uniform", "normal"])]),
+    ("rope", &[("ORDER", &["halves", "interleaved"]), ("OUT", FLOATS)]),
     ("row_norm_scale", &[("PASS", &["norms"]), ("STAGE", READING), ("THREADS", THREADS), ("X", FLOATS)]),
     ("row_norm_scale", &[("PASS", &["norms"]), ("STAGE", MERGE), ("THREADS", THREADS), ("X", ONLY_F32)]),
     ("row_norm_scale", &[("PASS", &["sum"]), ("FACTORS", FLAG), ("X", FLOATS)]),

@@ -2,8 +2,9 @@
 
 use gristmill_core::device::DeviceKind;
 use gristmill_core::ops::{
-    Axpby, Cast, Copy, Draw, Fill, LinearNll, LossReduction, Matmul, Nll, Op, Philox, Reduction,
-    RowNormScale, RowReduce, Scale, SegmentReduce, SoftmaxStats, Topk,
+    Activation, ActivationKind, Attention, Axpby, BiasAdd, Cast, Copy, Draw, Fill, Gather, LinearNll,
+    LossReduction, Matmul, Nll, Norm, NormKind, Op, Philox, Reduction, Rope, RowNormScale, RowReduce, Scale,
+    SegmentReduce, SoftmaxStats, Topk,
 };
 use gristmill_core::{DType, Device, Result, Tensor};
 
@@ -138,7 +139,7 @@ pub(super) fn limits(device: &Device) -> Vec<BenchCase> {
 /// All cases for a device of this kind.
 pub(super) fn cases(device: &Device) -> Vec<BenchCase> {
     let s = Sizes::of(device);
-    [elementwise(&s), reductions(&s), losses(&s), products(&s), selections(&s)]
+    [elementwise(&s), reductions(&s), losses(&s), products(&s), transformers(&s), selections(&s)]
         .into_iter()
         .flatten()
         .collect()
@@ -254,6 +255,81 @@ fn products(s: &Sizes) -> Vec<BenchCase> {
         square(s.square / 2, DType::F16),
         linear_nll(s.hidden, 576, 49_152, DType::F32),
         linear_nll(s.hidden, 576, 49_152, DType::Bf16),
+    ]
+}
+
+/// What a layer of a language model of 135M parameters does beside its products, for as many tokens as there are
+/// hidden states; attention over one document.
+fn transformers(s: &Sizes) -> Vec<BenchCase> {
+    let (rows, vocab, dtype) = (4 * s.hidden, s.vocab, s.logits);
+    let attention = |rows: usize, dtype: DType| {
+        case("attention", format!("{rows}x9of3x64/{dtype}"), Bind::Matmul(dtype), move |device| {
+            Ok(Attention {
+                q: normal(device, dtype, &[rows, 9 * 64])?,
+                k: normal(device, dtype, &[rows, 3 * 64])?,
+                v: normal(device, dtype, &[rows, 3 * 64])?,
+                offsets: device.tensor(vec![0, rows as u32], [2])?,
+                out: device.empty(dtype, [rows, 9 * 64])?,
+                heads: 9,
+                kv_heads: 3,
+                scale: 0.125,
+            })
+        })
+    };
+    let norm = |kind: NormKind| {
+        case("norm", format!("{rows}x576/{dtype}/{}", kind.name()), Bind::Copy, move |device| {
+            Ok(Norm {
+                x: normal(device, dtype, &[rows, 576])?,
+                weight: Some(normal(device, DType::F32, &[576])?),
+                bias: None,
+                out: device.empty(dtype, [rows, 576])?,
+                eps: 1e-5,
+                kind,
+            })
+        })
+    };
+    let activation = |kind: ActivationKind| {
+        case("activation", format!("{rows}x1536/{dtype}/{}", kind.name()), Bind::Copy, move |device| {
+            Ok(Activation {
+                x: normal(device, dtype, &[rows, 1536])?,
+                bias: None,
+                times: Some(normal(device, dtype, &[rows, 1536])?),
+                out: device.empty(dtype, [rows, 1536])?,
+                kind,
+            })
+        })
+    };
+    vec![
+        attention(s.hidden, DType::F32),
+        attention(s.hidden, DType::Bf16),
+        case("gather", format!("{rows}x576of{vocab}/{dtype}"), Bind::Copy, move |device| {
+            Ok(Gather {
+                table: normal(device, dtype, &[vocab, 576])?,
+                ids: targets(device, rows, vocab)?,
+                out: device.empty(dtype, [rows, 576])?,
+            })
+        }),
+        norm(NormKind::Rms),
+        norm(NormKind::Layer),
+        case("rope", format!("{rows}x9x64/{dtype}"), Bind::Copy, move |device| {
+            Ok(Rope {
+                x: normal(device, dtype, &[rows, 9 * 64])?,
+                cos: normal(device, DType::F32, &[1024, 32])?,
+                sin: normal(device, DType::F32, &[1024, 32])?,
+                positions: targets(device, rows, 1024)?,
+                head_dim: 64,
+                interleaved: false,
+            })
+        }),
+        activation(ActivationKind::Silu),
+        activation(ActivationKind::Gelu),
+        activation(ActivationKind::GeluTanh),
+        case("bias_add", format!("{rows}x576/{dtype}"), Bind::Copy, move |device| {
+            Ok(BiasAdd {
+                x: normal(device, dtype, &[rows, 576])?,
+                bias: normal(device, DType::F32, &[576])?,
+            })
+        }),
     ]
 }
 

@@ -1,11 +1,13 @@
 //! Data that breaks the contract of an operation: the first row at fault is reported.
 
 use gristmill_core::DType;
-use gristmill_core::ops::{LinearNll, LossReduction, Nll, Reduction, SegmentReduce};
+use gristmill_core::ops::{
+    Attention, Gather, LinearNll, LossReduction, Nll, Reduction, Rope, SegmentReduce,
+};
 
 use crate::case::{Bound, Case, Problem};
 use crate::draw::Draw;
-use crate::operand::Operand;
+use crate::operand::{Operand, Role};
 use crate::values::Values;
 
 const ROWS: usize = 300;
@@ -74,6 +76,27 @@ pub(super) fn cases() -> Vec<Case> {
             })
             .faulty(row)
         }));
+        cases.push(Case::new("gather", format!("fault/{name}"), Bound::Exact, move |draw| {
+            let table = Values::Normal(1.0).input(draw, DType::F32, &[VOCAB, 8]);
+            let operands = vec![table, targets(draw), Operand::out(DType::F32, &[ROWS, 8])];
+            Problem::new(operands, |t| Gather { table: t[0].clone(), ids: t[1].clone(), out: t[2].clone() })
+                .faulty(row)
+        }));
+        cases.push(Case::new("rope", format!("fault/{name}"), Bound::Exact, move |draw| {
+            let x = Values::Normal(1.0).input(draw, DType::F32, &[ROWS, 16]);
+            let mut operands = vec![Operand { role: Role::Update, ..x }];
+            operands.extend((0..2).map(|_| Values::Normal(1.0).input(draw, DType::F32, &[VOCAB, 4])));
+            operands.push(targets(draw));
+            Problem::new(operands, |t| Rope {
+                x: t[0].clone(),
+                cos: t[1].clone(),
+                sin: t[2].clone(),
+                positions: t[3].clone(),
+                head_dim: 8,
+                interleaved: false,
+            })
+            .faulty(row)
+        }));
     }
     for (name, dtype, offsets, row) in OFFSETS {
         let offsets = move || Operand::numbers(dtype, &[offsets.len()], offsets);
@@ -106,6 +129,23 @@ pub(super) fn cases() -> Vec<Case> {
                 prior_sum: t[3].clone(),
                 conditional_sum: t[4].clone(),
                 score: t[5].clone(),
+            })
+            .faulty(row)
+        }));
+        cases.push(Case::new("attention", format!("fault/{name}"), Bound::Exact, move |draw| {
+            let mut operands: Vec<_> =
+                (0..3).map(|_| Values::Normal(1.0).input(draw, DType::F32, &[VALUES, 8])).collect();
+            operands.push(offsets());
+            operands.push(Operand::out(DType::F32, &[VALUES, 8]));
+            Problem::new(operands, |t| Attention {
+                q: t[0].clone(),
+                k: t[1].clone(),
+                v: t[2].clone(),
+                offsets: t[3].clone(),
+                out: t[4].clone(),
+                heads: 1,
+                kv_heads: 1,
+                scale: 1.0,
             })
             .faulty(row)
         }));

@@ -1,5 +1,6 @@
 //! The table itself, an operation or a family a file.
 
+mod attention;
 mod elementwise;
 mod faults;
 mod loss;
@@ -8,6 +9,7 @@ mod philox;
 mod reduce;
 mod row_norm_scale;
 mod topk;
+mod transformer;
 
 use gristmill_core::DType;
 
@@ -26,6 +28,8 @@ pub fn cases() -> Vec<Case> {
         philox::cases(),
         topk::cases(),
         row_norm_scale::cases(),
+        transformer::cases(),
+        attention::cases(),
         faults::cases(),
     ]
     .into_iter()

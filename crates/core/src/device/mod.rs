@@ -274,6 +274,9 @@ impl Drop for Storage {
         let c = &self.device.0.counters;
         c.live_bytes.fetch_sub(self.bytes as u64, Ordering::SeqCst);
         c.live_tensors.fetch_sub(1, Ordering::SeqCst);
+        if queue::freed_here(&self.device.0.counters, self.id) {
+            return;
+        }
         // After the end of the thread there is nothing left to free.
         let _ = self.device.0.queue.send(Command::Free(self.id));
     }

@@ -1,3 +1,4 @@
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -6,7 +7,7 @@ use std::sync::mpsc::Receiver;
 
 use super::pool::{Pool, size_class};
 use super::{Backend, BufferId, Buffers, Counters, HostBytes, disposed};
-use crate::ops::Op;
+use crate::ops::{Contract, Op};
 use crate::{Code, Error, Result, Tensor, panic_text};
 
 /// What a device's thread is asked to do.
@@ -52,14 +53,46 @@ pub(crate) fn guarded<T>(code: Code, work: impl FnOnce() -> Result<T>) -> Result
     })
 }
 
-/// An operation under way whose data may turn out to be at fault, or that reads the result of such a one.
+/// An operation under way whose data may turn out to be at fault, or that reads the result of such a one: what must be
+/// known of it then. Its tensors live no longer for that.
 struct Unproven {
     serial: u64,
-    op: Box<Op>,
+    name: &'static str,
+    contract: Contract,
+    reads: Vec<BufferId>,
+    /// What it writes, and whether that is all of the memory.
+    writes: Vec<(BufferId, bool)>,
 }
 
-/// How many operations may wait for proof before the queue asks the device: each keeps its tensors alive.
-const UNPROVEN: usize = 256;
+impl Unproven {
+    fn of(serial: u64, op: &Op) -> Self {
+        Self {
+            serial,
+            name: op.name(),
+            contract: op.contract(),
+            reads: op.reads().iter().map(|t| t.buffer()).collect(),
+            writes: op.writes().iter().map(|t| (t.buffer(), t.is_whole())).collect(),
+        }
+    }
+}
+
+/// How many operations may wait for proof before the queue asks the device.
+const UNPROVEN: usize = 4096;
+
+thread_local! {
+    /// Of which device this thread is: the address of its counters, or 0.
+    static DEVICE: Cell<usize> = const { Cell::new(0) };
+    /// Memory of that device whose last handle went away on this thread.
+    static FREED: RefCell<Vec<BufferId>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Notes memory as free if this is the thread of its device. Its last handle was in a command that was carried out, so
+/// no other can refer to it, and it need not wait behind those that are enqueued.
+pub(super) fn freed_here(counters: &Arc<Counters>, id: BufferId) -> bool {
+    let device = Arc::as_ptr(counters) as usize;
+    let here = DEVICE.try_with(Cell::get) == Ok(device);
+    here && FREED.try_with(|freed| freed.borrow_mut().push(id)).is_ok()
+}
 
 /// The state of a device's thread.
 pub(super) struct Queue {
@@ -103,12 +136,13 @@ impl Queue {
 
     /// Works until it is closed or nobody is left to ask.
     pub(super) fn work(mut self) {
+        DEVICE.set(Arc::as_ptr(&self.counters) as usize);
         while let Some(command) = self.ahead.pop_front().or_else(|| self.commands.recv().ok()) {
             match command {
                 Command::Alloc(id, bytes) => self.alloc(id, bytes),
                 Command::Adopt(id, bytes) => self.adopt(id, bytes),
                 Command::Write(tensor, bytes) => self.write(&tensor, bytes),
-                Command::Run(op) => self.run(op),
+                Command::Run(op) => self.run(&op),
                 Command::Read(tensor, reply) => {
                     let result = self.read(&tensor);
                     // First, so that a caller who then looks at the counters finds its own handles gone.
@@ -123,6 +157,9 @@ impl Queue {
                 }
                 Command::Free(id) => self.free(id),
                 Command::Close => break,
+            }
+            for id in FREED.take() {
+                self.free(id);
             }
             self.count();
         }
@@ -211,10 +248,10 @@ impl Queue {
         }
     }
 
-    fn run(&mut self, op: Box<Op>) {
+    fn run(&mut self, op: &Op) {
         self.serial += 1;
         let serial = self.serial;
-        if let Err(e) = self.try_run(serial, &op) {
+        if let Err(e) = self.try_run(serial, op) {
             for out in op.writes() {
                 self.poison.insert(out.buffer(), e.clone());
             }
@@ -227,7 +264,7 @@ impl Queue {
             }
         }
         if op.may_fault() || !self.unproven.is_empty() {
-            self.unproven.push(Unproven { serial, op });
+            self.unproven.push(Unproven::of(serial, op));
             if self.unproven.len() >= UNPROVEN {
                 // A loss is remembered and told to everyone who asks.
                 let _ = self.prove();
@@ -287,20 +324,22 @@ impl Queue {
         let unproven = std::mem::take(&mut self.unproven);
         // Only what was spoiled since: a result that was poisoned before may have been written anew in between.
         let mut spoiled: HashMap<BufferId, Error> = HashMap::new();
-        for Unproven { serial, op } in &unproven {
-            let own = faults.iter().filter(|f| f.serial == *serial).min_by_key(|f| f.row);
+        for op in &unproven {
+            let own = faults.iter().filter(|f| f.serial == op.serial).min_by_key(|f| f.row);
             let error = match own {
-                Some(fault) => Some(op.fault(fault.row).in_op(op.name())),
-                None => op.reads().iter().find_map(|t| spoiled.get(&t.buffer()).cloned()),
+                Some(fault) => Some(op.contract.error(fault.row).in_op(op.name)),
+                None => op.reads.iter().find_map(|id| spoiled.get(id).cloned()),
             };
-            for out in op.writes() {
+            for (out, whole) in &op.writes {
                 match &error {
-                    Some(e) => drop(spoiled.insert(out.buffer(), e.clone())),
-                    None if out.is_whole() => drop(spoiled.remove(&out.buffer())),
+                    Some(e) => drop(spoiled.insert(*out, e.clone())),
+                    None if *whole => drop(spoiled.remove(out)),
                     None => {}
                 }
             }
         }
+        // What is gone already has no reader; what came from it is in the list itself.
+        spoiled.retain(|id, _| self.buffers.0.contains_key(id));
         self.poison.extend(spoiled);
         Ok(())
     }

@@ -397,3 +397,26 @@ fn a_device_that_cannot_be_made_is_an_error_even_when_the_driver_panics() {
     let e = Device::open(|| panic!("no such symbol")).unwrap_err();
     assert_eq!((e.code(), e.message()), (Code::DeviceUnavailable, "panicked: no such symbol"));
 }
+
+/// A chain of operations that is enqueued faster than it runs takes the memory of two links, also when an operation
+/// that may fault is on its way: memory goes back when its last use is over, not behind what is enqueued.
+#[test]
+fn memory_that_is_done_with_serves_what_is_enqueued_behind_it() {
+    let (device, _) = open();
+    let logits = device.zeros(DType::F32, [2, 3]).unwrap();
+    let loss = logits.nll(&targets(&device), NllOptions::default()).unwrap();
+    let mut link = device.zeros(DType::F32, [1000]).unwrap();
+    device.synchronize().unwrap();
+    let before = device.memory().allocations;
+    let (gate, open_gate) = channel::<()>();
+    loss.read_with(move |_| _ = open_gate.recv());
+    let again = logits.nll(&targets(&device), NllOptions::default()).unwrap();
+    for _ in 0..200 {
+        link = link.copy().unwrap();
+    }
+    gate.send(()).unwrap();
+    assert_eq!(link.to_vec::<f32>().unwrap(), [0.0; 1000]);
+    // The loss and its targets, and one more link.
+    assert!(device.memory().allocations - before <= 3, "{}", device.memory().allocations - before);
+    drop(again);
+}

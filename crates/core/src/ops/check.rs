@@ -53,6 +53,29 @@ pub(super) fn finite(name: &str, value: f32) -> Result<()> {
     Err(Error::invalid_argument(name, format!("expected a finite number, given {value}")))
 }
 
+/// One `f32` for each column, or nothing.
+pub(super) fn columns(name: &str, tensor: Option<&Tensor>, columns: usize) -> Result<()> {
+    match tensor {
+        Some(tensor) => {
+            dtype(name, tensor, &[DType::F32])?;
+            shape(name, tensor, &[columns])
+        }
+        None => Ok(()),
+    }
+}
+
+/// Columns that are heads side by side.
+pub(super) fn heads(name: &str, columns: usize, head_dim: usize) -> Result<()> {
+    if head_dim > 0 && columns.is_multiple_of(head_dim) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::ShapeMismatch,
+        format!("expected whole heads of {head_dim} columns, given {columns} columns"),
+    )
+    .at_column(name))
+}
+
 /// Offsets of ragged segments: one dimension, one more than there are segments.
 pub(super) fn offsets(tensor: &Tensor) -> Result<usize> {
     dtype("offsets", tensor, &[DType::U32, DType::I32])?;

@@ -1,13 +1,12 @@
-use super::nll::bias;
-use super::{Cost, NllOptions, Operation, Promise, check};
+use super::{Contract, Cost, NllOptions, Operation, Promise, check};
 use crate::{Code, DType, Error, Result, Tensor};
 
 /// [`Nll`](super::Nll) of `logits = hidden · headᵀ` without the logits ever being in memory:
 /// `z[r, j] = Σ_i hidden[r, i] · head[j, i] + bias[j]`, capped as there.
 ///
 /// The product is made a tile at a time, in `f32`, and each tile leaves a maximum and a sum of exponentials for each
-/// row, which are merged in a fixed order. Rows of the head from `vocab` on are padding. A target outside the
-/// vocabulary is a fault of the row.
+/// row, which are merged in a fixed order that the rows have no part in: a row has the same bits in whatever batch it
+/// comes. Rows of the head from `vocab` on are padding. A target outside the vocabulary is a fault of the row.
 #[derive(Debug, Clone)]
 pub struct LinearNll {
     /// Hidden states, `[rows, d]`; `f32`, `bf16` or `f16`.
@@ -50,7 +49,7 @@ impl Operation for LinearNll {
         check::targets(&self.targets, rows)?;
         check::vocab(self.vocab, padded)?;
         check::softcap(self.softcap)?;
-        bias(self.bias.as_ref(), self.vocab)?;
+        check::columns("bias", self.bias.as_ref(), self.vocab)?;
         check::dtype("out", &self.out, &[DType::F32])?;
         check::shape("out", &self.out, &[rows])
     }
@@ -65,8 +64,8 @@ impl Operation for LinearNll {
         }
     }
 
-    fn fault(&self, row: u64) -> Error {
-        check::target_fault(row, self.vocab)
+    fn contract(&self) -> Contract {
+        Contract { bound: self.vocab, broken: check::target_fault }
     }
 }
 

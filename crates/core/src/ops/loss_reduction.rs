@@ -1,5 +1,5 @@
-use super::{Cost, Operation, Promise, check};
-use crate::{DType, Error, Result, Tensor};
+use super::{Contract, Cost, Operation, Promise, check};
+use crate::{DType, Result, Tensor};
 
 /// Loss reduction of documents, from the losses of their tokens under two models in one pass: for each segment
 /// `s` of tokens `offsets[s] .. offsets[s + 1]`, both sums and
@@ -59,8 +59,8 @@ impl Operation for LossReduction {
         Cost { flops: 3 * self.prior.len() as u64, bytes: check::bytes(&all) }
     }
 
-    fn fault(&self, row: u64) -> Error {
-        check::offsets_fault(row, self.prior.len())
+    fn contract(&self) -> Contract {
+        Contract { bound: self.prior.len(), broken: check::offsets_fault }
     }
 }
 

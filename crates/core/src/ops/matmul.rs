@@ -7,6 +7,9 @@ use crate::{Code, DType, Error, Result, Tensor};
 /// only `a` has and every `a` meets the same `b`. Inputs `f32`, `bf16` or `f16` (both the same), or `f64` on the CPU;
 /// products are added in `f32` (`f64`); `out` is of the inputs' type or `f32`. With `beta` 0 what was in `out` does
 /// not matter, not even NaN; with `k` 0 the product is 0.
+///
+/// With `a` stored by rows, a row of the product has the same bits whatever the other rows are and however many, but for
+/// one case: cuBLASLt, which CUDA devices use where it is installed, chooses by the size of the whole.
 #[derive(Debug, Clone)]
 pub struct Matmul {
     /// Left factor.

@@ -9,16 +9,22 @@
 //! tolerance that the conformance table states for each case. Within one backend the same input gives the same bits,
 //! always: reductions have a fixed order, and no floating-point atomics are used.
 
+mod activation;
+mod attention;
 mod axpby;
+mod bias_add;
 mod cast;
 mod check;
 mod copy;
 mod fill;
+mod gather;
 mod linear_nll;
 mod loss_reduction;
 mod matmul;
 mod nll;
+mod norm;
 mod philox;
+mod rope;
 mod row_norm_scale;
 mod row_reduce;
 mod scale;
@@ -26,15 +32,21 @@ mod segment_reduce;
 mod softmax_stats;
 mod topk;
 
+pub use activation::{Activation, ActivationKind, ActivationOptions};
+pub use attention::{Attention, AttentionOptions};
 pub use axpby::Axpby;
+pub use bias_add::BiasAdd;
 pub use cast::Cast;
 pub use copy::Copy;
 pub use fill::Fill;
+pub use gather::Gather;
 pub use linear_nll::LinearNll;
 pub use loss_reduction::{LossReduction, LossReductionOutput};
 pub use matmul::{Matmul, MatmulOptions, MatmulSizes};
 pub use nll::{Nll, NllOptions};
+pub use norm::{Norm, NormKind, NormOptions};
 pub use philox::{Draw, Philox};
+pub use rope::{Rope, RopeOptions};
 pub use row_norm_scale::{RowNormScale, RowNormScaleOutput};
 pub use row_reduce::RowReduce;
 pub use scale::Scale;
@@ -112,9 +124,31 @@ pub trait Operation {
     fn check(&self) -> Result<()>;
     /// What it costs.
     fn cost(&self) -> Cost;
-    /// What is wrong when its data breaks its contract at this row.
-    fn fault(&self, row: u64) -> Error {
-        Error::new(Code::Internal, format!("a fault at row {row} of an operation that has none"))
+    /// What is wrong when its data breaks its contract.
+    fn contract(&self) -> Contract {
+        Contract {
+            bound: 0,
+            broken: |row, _| {
+                Error::new(Code::Internal, format!("a fault at row {row} of an operation that has none"))
+            },
+        }
+    }
+}
+
+/// What the data of an operation must keep to, and how a row that does not is described: without the tensors, which need
+/// not live as long.
+#[derive(Debug, Clone, Copy)]
+pub struct Contract {
+    /// What values must stay below, or up to.
+    pub(crate) bound: usize,
+    /// The error of a row, under that bound.
+    pub(crate) broken: fn(u64, usize) -> Error,
+}
+
+impl Contract {
+    /// The error of this row.
+    pub fn error(self, row: u64) -> Error {
+        (self.broken)(row, self.bound)
     }
 }
 
@@ -172,7 +206,12 @@ macro_rules! ops {
 
             /// What is wrong when its data breaks its contract at this row; without the operation's name.
             pub fn fault(&self, row: u64) -> Error {
-                match self { $(Op::$op(op) => op.fault(row),)* }
+                self.contract().error(row)
+            }
+
+            /// What its data must keep to.
+            pub fn contract(&self) -> Contract {
+                match self { $(Op::$op(op) => op.contract(),)* }
             }
 
             fn check(&self) -> Result<()> {
@@ -213,6 +252,18 @@ ops! {
     Topk,
     /// Rows clipped to a norm, and their sum.
     RowNormScale,
+    /// Rows of a table.
+    Gather,
+    /// Rows brought to a common scale.
+    Norm,
+    /// Rotary position embedding, in place.
+    Rope,
+    /// Causal attention within documents.
+    Attention,
+    /// A function of every element.
+    Activation,
+    /// A number added to every column, in place.
+    BiasAdd,
 }
 
 impl Op {

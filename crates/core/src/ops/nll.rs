@@ -1,4 +1,4 @@
-use super::{Cost, Operation, Promise, check};
+use super::{Contract, Cost, Operation, Promise, check};
 use crate::{Code, DType, Error, Result, Tensor};
 
 /// Negative log-likelihood of the target of every row under the softmax of its logits, in nats:
@@ -43,7 +43,7 @@ impl Operation for Nll {
         check::targets(&self.targets, rows)?;
         check::vocab(self.vocab, columns)?;
         check::softcap(self.softcap)?;
-        bias(self.bias.as_ref(), self.vocab)?;
+        check::columns("bias", self.bias.as_ref(), self.vocab)?;
         check::dtype("out", &self.out, &[DType::F32])?;
         check::shape("out", &self.out, &[rows])
     }
@@ -58,19 +58,8 @@ impl Operation for Nll {
         }
     }
 
-    fn fault(&self, row: u64) -> Error {
-        check::target_fault(row, self.vocab)
-    }
-}
-
-/// A bias has one `f32` for each word.
-pub(super) fn bias(bias: Option<&Tensor>, vocab: usize) -> Result<()> {
-    match bias {
-        Some(bias) => {
-            check::dtype("bias", bias, &[DType::F32])?;
-            check::shape("bias", bias, &[vocab])
-        }
-        None => Ok(()),
+    fn contract(&self) -> Contract {
+        Contract { bound: self.vocab, broken: check::target_fault }
     }
 }
 

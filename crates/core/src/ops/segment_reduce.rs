@@ -1,6 +1,6 @@
 use super::row_reduce::sum_dtype;
-use super::{Cost, Operation, Promise, Reduction, check};
-use crate::{DType, Error, Result, Tensor};
+use super::{Contract, Cost, Operation, Promise, Reduction, check};
+use crate::{DType, Result, Tensor};
 
 /// `out[s] = reduction of x[offsets[s] .. offsets[s + 1]]`: one number for each of consecutive segments, such as the
 /// documents of a batch.
@@ -52,8 +52,8 @@ impl Operation for SegmentReduce {
         Cost { flops: self.x.len() as u64, bytes: check::bytes(&[&self.x, &self.offsets, &self.out]) }
     }
 
-    fn fault(&self, row: u64) -> Error {
-        check::offsets_fault(row, self.x.len())
+    fn contract(&self) -> Contract {
+        Contract { bound: self.x.len(), broken: check::offsets_fault }
     }
 }
 

@@ -32,3 +32,32 @@ pub(super) fn update<X: Copy + Sync, Y: Send>(x: &[X], y: &mut [Y], f: impl Fn(X
         );
     });
 }
+
+/// Calls `work` with pieces of whole rows of the output, and the number of their first. Nothing happens to rows without
+/// columns.
+pub(super) fn row_pieces<T: Send>(out: &mut [T], columns: usize, work: impl Fn(usize, &mut [T]) + Sync) {
+    if out.len() < PARALLEL {
+        // Also where there are no columns, and so no elements.
+        return if out.is_empty() { () } else { work(0, out) };
+    }
+    let rows = TASK.div_ceil(columns);
+    out.par_chunks_mut(rows * columns).enumerate().for_each(|(task, piece)| work(task * rows, piece));
+}
+
+/// Calls `work` with pieces of rows of at most `BLOCK` elements: where they begin, at which column, and they.
+pub(super) fn column_pieces<T: Send, const BLOCK: usize>(
+    out: &mut [T],
+    columns: usize,
+    work: impl Fn(usize, usize, &mut [T]) + Sync,
+) {
+    pieces(out, |start, mut rest| {
+        let mut at = start;
+        while !rest.is_empty() {
+            let column = at % columns;
+            let piece;
+            (piece, rest) = rest.split_at_mut(BLOCK.min(columns - column).min(rest.len()));
+            work(at, column, piece);
+            at += piece.len();
+        }
+    });
+}

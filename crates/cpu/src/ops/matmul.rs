@@ -27,6 +27,7 @@ pub(super) struct Matrix<'a, T> {
     data: &'a [T],
     row_stride: usize,
     column_stride: usize,
+    transposed: bool,
 }
 
 impl<'a, T> Matrix<'a, T> {
@@ -34,13 +35,47 @@ impl<'a, T> Matrix<'a, T> {
     pub(super) fn new(data: &'a [T], [rows, columns]: [usize; 2], transposed: bool) -> Self {
         assert_eq!(data.len(), rows * columns, "a matrix has all of its elements");
         let [row_stride, column_stride] = if transposed { [1, rows] } else { [columns, 1] };
-        Self { data, row_stride, column_stride }
+        Self { data, row_stride, column_stride, transposed }
     }
 }
 
-/// `out = alpha · a · b + beta · out` with `out` stored by rows, `stride` apart. Sums have one order for all numbers
-/// of threads.
+/// Rows that a product of `n` columns is given at least: below, the library adds up in other orders, for a single row,
+/// for at most 256 results, and where neither rows nor columns are more than 64.
+fn least_rows(n: usize) -> usize {
+    let of_small = if n <= 64 { 65 } else { 2 };
+    of_small.max(257usize.div_ceil(n.max(1)))
+}
+
+/// `out = alpha · a · b + beta · out` with `out` stored by rows. Sums have one order for all numbers of threads and of
+/// rows: a row has the same bits whatever the others are.
 pub(super) fn multiply<T: Copy + PartialEq + Default + 'static>(
+    [m, n, k]: [usize; 3],
+    a: Matrix<T>,
+    b: Matrix<T>,
+    factors: [T; 2],
+    out: &mut [T],
+    parallelism: Parallelism,
+) {
+    let rows = least_rows(n);
+    if m >= rows || m * n == 0 {
+        return multiply_whole([m, n, k], a, b, factors, out, parallelism);
+    }
+    let mut wide_a = vec![T::default(); rows * k];
+    if a.transposed {
+        let columns = a.data.chunks_exact(m).zip(wide_a.chunks_exact_mut(rows));
+        columns.for_each(|(column, wide)| wide[..m].copy_from_slice(column));
+    } else {
+        wide_a[..m * k].copy_from_slice(a.data);
+    }
+    let mut product = vec![T::default(); rows * n];
+    product[..m * n].copy_from_slice(out);
+    let a = Matrix::new(&wide_a, [rows, k], a.transposed);
+    multiply_whole([rows, n, k], a, b, factors, &mut product, parallelism);
+    out.copy_from_slice(&product[..m * n]);
+}
+
+/// The same, with what the library makes of few rows.
+fn multiply_whole<T: Copy + PartialEq + Default + 'static>(
     [m, n, k]: [usize; 3],
     a: Matrix<T>,
     b: Matrix<T>,

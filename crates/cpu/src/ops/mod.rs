@@ -1,18 +1,24 @@
 //! The fast versions.
 
+mod activation;
+mod attention;
 mod axpby;
+mod bias_add;
 mod cast;
 mod copy;
 mod elementwise;
 mod exp;
 mod fill;
+mod gather;
 mod lanes;
 mod linear_nll;
 mod loss_reduction;
 mod matmul;
 mod nll;
+mod norm;
 mod philox;
 mod reduce;
+mod rope;
 mod row_norm_scale;
 mod row_reduce;
 mod scale;
@@ -51,6 +57,12 @@ pub(crate) fn run(op: &Op, access: &Access) -> Result<()> {
         Op::Philox(op) => philox::run(op, access),
         Op::Topk(op) => topk::run(op, access),
         Op::RowNormScale(op) => row_norm_scale::run(op, access),
+        Op::Gather(op) => gather::run(op, access),
+        Op::Norm(op) => norm::run(op, access),
+        Op::Rope(op) => rope::run(op, access),
+        Op::Attention(op) => attention::run(op, access),
+        Op::Activation(op) => activation::run(op, access),
+        Op::BiasAdd(op) => bias_add::run(op, access),
         other => Err(crate::reference::not_yet(other)),
     }
 }

@@ -1,14 +1,20 @@
 //! The definitions: scalar code in the order in which one would write the formula, in `f64`, rounded once at the end.
 
+mod activation;
+mod attention;
 mod axpby;
+mod bias_add;
 mod cast;
 mod copy;
 mod fill;
+mod gather;
 mod linear_nll;
 mod loss_reduction;
 mod matmul;
 mod nll;
+mod norm;
 mod philox;
+mod rope;
 mod row_norm_scale;
 mod row_reduce;
 mod scale;
@@ -42,6 +48,12 @@ pub(crate) fn run(op: &Op, access: &Access) -> Result<()> {
         Op::Philox(op) => philox::run(op, access),
         Op::Topk(op) => topk::run(op, access),
         Op::RowNormScale(op) => row_norm_scale::run(op, access),
+        Op::Gather(op) => gather::run(op, access),
+        Op::Norm(op) => norm::run(op, access),
+        Op::Rope(op) => rope::run(op, access),
+        Op::Attention(op) => attention::run(op, access),
+        Op::Activation(op) => activation::run(op, access),
+        Op::BiasAdd(op) => bias_add::run(op, access),
         other => Err(not_yet(other)),
     }
 }
@@ -53,5 +65,5 @@ pub(crate) fn not_yet(op: &Op) -> Error {
 
 /// The fault of an operation, if it has one.
 pub(crate) fn fail_at(op: &impl Operation, row: Option<u64>) -> Result<()> {
-    row.map_or(Ok(()), |row| Err(op.fault(row)))
+    row.map_or(Ok(()), |row| Err(op.contract().error(row)))
 }

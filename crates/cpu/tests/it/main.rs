@@ -1,5 +1,6 @@
 //! The fast operations held against their definitions.
 
+mod batches;
 mod conformance;
 mod threads;
 

@@ -6,9 +6,9 @@ use super::{BLOCK, grid, logits};
 use crate::backend::Context;
 use crate::driver::Args;
 
-/// Blocks that a launch should have, if there is work for as many: the vocabulary is cut into no more groups than
-/// that, since each leaves a pair of numbers for every row.
-const BLOCKS: usize = 1024;
+/// Groups that the vocabulary is cut into at most, since each leaves a pair of numbers for every row. How many there are
+/// must not depend on the rows: a row has the same bits in whatever batch it comes.
+const GROUPS: usize = 128;
 
 pub(super) fn run(op: &LinearNll, cx: &mut Context<'_>) -> Result<()> {
     let (rows, d) = op.hidden.shape().rows_cols();
@@ -16,7 +16,7 @@ pub(super) fn run(op: &LinearNll, cx: &mut Context<'_>) -> Result<()> {
         return Ok(());
     }
     let (down, across) = (rows.div_ceil(TILE), op.vocab.div_ceil(TILE));
-    let tiles = across.div_ceil(BLOCKS.div_ceil(down));
+    let tiles = across.div_ceil(GROUPS);
     let groups = across.div_ceil(tiles);
     let [partials, target_logits] = cx.scratch([8 * groups * rows, 4 * rows])?;
     let args = logits(Args::new(), cx, (op.bias.as_ref(), op.vocab, op.softcap), &op.targets)?

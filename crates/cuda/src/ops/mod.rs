@@ -1,14 +1,20 @@
 //! What to launch for each operation, and the geometry that they share.
 
+mod activation;
+mod attention;
 mod axpby;
+mod bias_add;
 mod cast;
 mod copy;
 mod fill;
+mod gather;
 mod linear_nll;
 mod loss_reduction;
 mod matmul;
 mod nll;
+mod norm;
 mod philox;
+mod rope;
 mod row_norm_scale;
 mod row_reduce;
 mod scale;
@@ -44,6 +50,12 @@ pub(crate) fn run(op: &Op, cx: &mut Context<'_>) -> Result<()> {
         Op::Philox(op) => philox::run(op, cx),
         Op::Topk(op) => topk::run(op, cx),
         Op::RowNormScale(op) => row_norm_scale::run(op, cx),
+        Op::Gather(op) => gather::run(op, cx),
+        Op::Norm(op) => norm::run(op, cx),
+        Op::Rope(op) => rope::run(op, cx),
+        Op::Attention(op) => attention::run(op, cx),
+        Op::Activation(op) => activation::run(op, cx),
+        Op::BiasAdd(op) => bias_add::run(op, cx),
         other => Err(Error::new(Code::Unsupported, format!("no CUDA kernel for {}", other.name()))),
     }
 }
@@ -66,6 +78,11 @@ fn strided(n: usize) -> [u32; 3] {
 /// The same, for kernels that take eight elements a thread.
 fn elementwise(n: usize) -> [u32; 3] {
     strided(n.div_ceil(8))
+}
+
+/// The same, for kernels that take a row a warp.
+fn by_warps(rows: usize) -> [u32; 3] {
+    strided(rows.saturating_mul(WARP))
 }
 
 /// Whether an index tensor is signed, as kernels want to know it.

@@ -36,6 +36,13 @@ fn the_table_holds_in_random_order() {
     table(Options { order: seed, ..Options::default() }, None);
 }
 
+#[test]
+fn nothing_of_a_document_depends_on_its_batch() {
+    let Some(device) = open(Options::default()) else { return };
+    let wrong = gristmill_conformance::depend_on_their_batch(&device).unwrap();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 /// A library is asked for the right products: here one that does what BLAS defines.
 #[test]
 fn the_table_holds_with_a_library_for_products() {

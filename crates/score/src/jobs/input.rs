@@ -18,6 +18,18 @@ pub(crate) fn open(
     on_error: OnError,
     control: &Control,
 ) -> Result<Corpus> {
+    open_by(options, option, group, on_error, None, control)
+}
+
+/// The same, read so many documents at a time.
+pub(crate) fn open_by(
+    options: &SourceOptions,
+    option: &str,
+    group: Option<&str>,
+    on_error: OnError,
+    together: Option<usize>,
+    control: &Control,
+) -> Result<Corpus> {
     if options.paths.is_empty() {
         return Err(Error::invalid_argument(option, "no path is given"));
     }
@@ -32,6 +44,7 @@ pub(crate) fn open(
         on_error,
         ..Source::default()
     };
+    let source = Source { batch_rows: together.unwrap_or(source.batch_rows), ..source };
     let corpus = Corpus::open(source, control)?;
     if corpus.shards().is_empty() {
         return Err(

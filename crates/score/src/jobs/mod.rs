@@ -14,6 +14,7 @@ pub(crate) mod input;
 mod models;
 mod options;
 mod pairs;
+pub mod perplexity;
 pub(crate) mod pipeline;
 pub mod rate;
 pub(crate) mod sample;
@@ -26,11 +27,13 @@ pub(crate) mod summary;
 pub(crate) mod words;
 mod writing;
 
+pub use models::{OpenDevice, processor};
 pub use options::{
     ByteSize, CombineOptions, Crossing, CurriculumOptions, Cutoffs, DiscountFallback, DuplicateIds,
-    FitOptions, Method, OnContradiction, OnError, Quotas, RateOptions, Raters, ScoreOptions, SelectOptions,
+    FitOptions, Method, NeuralOptions, OnContradiction, OnError, Quotas, RateOptions, Raters, ScoreOptions, SelectOptions,
     SourceOptions,
 };
+pub use perplexity::{PerplexityOptions, PerplexitySummary};
 pub use summary::{
     Candidate, CombineSummary, Contradicted, CurriculumReport, Discrimination, Example, FitSummary, Fitted,
     GroupReport, ModelUsed, Percentile, Phase, Rated, RaterReport, Reason, SUMMARY_SCHEMA, ScoreSummary,

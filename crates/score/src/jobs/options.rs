@@ -15,6 +15,7 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Labels;
+pub use crate::memory::NeuralOptions;
 pub use crate::methods::{Cutoffs, Method};
 
 /// Where documents come from: a path, directory, glob or URL, several of them, or a table that also says how
@@ -302,7 +303,8 @@ pub struct ScoreOptions {
     pub pool: SourceOptions,
     /// The directory or URL for the score files.
     pub output: String,
-    /// One model, for `perplexity`, `bits-per-byte` and `ccnet`: a path, or `ngram:` and a path.
+    /// One model, for `perplexity`, `bits-per-byte` and `ccnet`: the path of an n-gram model, or of a transformer (a
+    /// folder or a `.gguf` file); `ngram:` or `lm:` before the path says which.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// The general model of a method that compares two.
@@ -311,6 +313,9 @@ pub struct ScoreOptions {
     /// The target's model of a method that compares two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conditional: Option<String>,
+    /// How transformers read and score.
+    #[serde(default)]
+    pub transformer: NeuralOptions,
     /// A sample of the wanted text: both models are then fitted here, on it and on a sample of the pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<SourceOptions>,
@@ -377,6 +382,7 @@ impl ScoreOptions {
             model: None,
             prior: None,
             conditional: None,
+            transformer: NeuralOptions::default(),
             target: None,
             method: None,
             cutoffs: None,
@@ -446,6 +452,18 @@ pub struct SelectOptions {
     /// A column of numbers that the pool has already, instead of `target`: these are the scores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rating: Option<String>,
+    /// One model instead of `target`, as a score job takes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// The general model of a method that compares two, instead of `target`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prior: Option<String>,
+    /// The target's model of a method that compares two, instead of `target`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conditional: Option<String>,
+    /// How transformers read and score.
+    #[serde(default)]
+    pub transformer: NeuralOptions,
     /// The directory or URL for the selected shards.
     pub output: String,
     /// How much to keep: `10%`, `2500docs`, `1.5Btokens`, `200MB`; a bare number counts tokens.
@@ -536,6 +554,10 @@ impl SelectOptions {
             target: None,
             scores: None,
             rating: None,
+            model: None,
+            prior: None,
+            conditional: None,
+            transformer: NeuralOptions::default(),
             output: output.into(),
             budget: None,
             method: None,

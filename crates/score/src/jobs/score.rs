@@ -12,7 +12,9 @@ use super::scorefiles::ScoreFiles;
 use super::scorer::{Report, Scorer};
 use super::scoring::{Scoring, collect};
 use super::summary::{SUMMARY_SCHEMA, ScoreSummary, Timings};
-use super::{identity, input, models};
+use super::models::{Asked as Models, OpenDevice, TOGETHER, processor};
+use super::{identity, input};
+use crate::memory::ModelOptions;
 use crate::{Keep, Method, ScoreSpec};
 
 /// Scores every document of a pool, shard by shard; a run that is stopped at any moment continues where it
@@ -22,13 +24,33 @@ use crate::{Keep, Method, ScoreSpec};
 /// [`Code::JobMismatch`] when `output` holds another job, and those of
 /// options, models, reading and writing.
 pub fn run(options: ScoreOptions, control: &Control) -> Result<ScoreSummary> {
+    run_on(options, processor, control)
+}
+
+/// [`run`] with transformers on a device that `open` opens.
+///
+/// # Errors
+/// As [`run`], and those of the device.
+pub fn run_on(options: ScoreOptions, open_device: OpenDevice, control: &Control) -> Result<ScoreSummary> {
     let threads = threads(options.threads)?;
     if let Some(percent) = options.percentiles.iter().find(|percent| **percent > 100) {
         return Err(Error::invalid_argument("percentiles", format!("{percent} is not between 0 and 100")));
     }
     let worker = options.worker.as_deref().map(WorkerShare::parse).transpose()?.unwrap_or_default();
     let mut timings = Timings::default();
-    let pool = input::open(&options.pool, "pool", None, options.on_error, control)?;
+    let models = Models {
+        models: ModelOptions {
+            model: options.model.clone(),
+            prior: options.prior.clone(),
+            conditional: options.conditional.clone(),
+            normalizer: options.normalizer.clone(),
+        },
+        method: options.method,
+        cutoffs: options.cutoffs,
+        transformer: &options.transformer,
+    };
+    let together = models.neural().then_some(TOGETHER);
+    let pool = input::open_by(&options.pool, "pool", None, options.on_error, together, control)?;
     let open = |job: JobSpec| {
         Job::open(&options.output, job.input("pool", &pool), JobOptions { fresh: options.fresh, worker })
     };
@@ -40,7 +62,8 @@ pub fn run(options: ScoreOptions, control: &Control) -> Result<ScoreSummary> {
             (open(JobSpec::new("score", config))?, scorer, Vec::new(), None)
         }
         None => {
-            let (scorer, used) = timings.time("load", || models::load(&options))?;
+            refuse_learning(&options)?;
+            let (scorer, used) = timings.time("load", || models.load(open_device, control))?;
             let config = identity::config(&scorer.spec, &used, &options.pool, []);
             (open(JobSpec::new("score", config))?, scorer, used, None)
         }
@@ -112,6 +135,7 @@ fn rating(options: &ScoreOptions) -> Result<Scorer> {
         ("model", options.model.is_some()),
         ("prior", options.prior.is_some()),
         ("conditional", options.conditional.is_some()),
+        ("transformer", options.transformer.given().is_some()),
         ("order", options.order.is_some()),
         ("weight", options.weight.is_some()),
         ("l2", options.l2.is_some()),
@@ -149,12 +173,28 @@ pub(crate) fn check_rated(spec: &ScoreSpec, report: &Report) -> Result<()> {
     }
 }
 
+/// What only learning from a target takes.
+fn refuse_learning(options: &ScoreOptions) -> Result<()> {
+    let given = [
+        ("l2", options.l2.is_some()),
+        ("rounds", options.rounds.is_some()),
+        ("labels", options.labels.is_some()),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((option, _)) => {
+            Err(Error::invalid_argument(option, "is of the classifier, which learns from a target"))
+        }
+    }
+}
+
 /// Models are either read from files or learnt from a target.
 fn refuse_models(options: &ScoreOptions) -> Result<()> {
     let named = [
         ("model", options.model.is_some()),
         ("prior", options.prior.is_some()),
         ("conditional", options.conditional.is_some()),
+        ("transformer", options.transformer.given().is_some()),
         // They belong to the perplexity of a model file.
         ("cutoffs", options.cutoffs.is_some()),
         ("rating", options.rating.is_some()),

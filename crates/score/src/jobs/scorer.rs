@@ -76,7 +76,7 @@ impl Scorer {
                 "name it: whitespace/1 for text that is split already, a tokenizer file for CCNet's models",
             )
         })?;
-        let spec = ScoreSpec { normalizer: Some(normalizer), ..ScoreSpec::of(method) };
+        let spec = ScoreSpec { normalizer: Some(normalizer), ..losses.spec(method) };
         Self::with_spec(spec, losses)
     }
 
@@ -126,7 +126,7 @@ impl Scorer {
     }
 
     /// What is known of every document of a batch that has a text, in turn.
-    fn sums(&self, batch: &DocBatch, scratch: &mut Scratch) -> Result<Vec<Sums>> {
+    pub(crate) fn sums(&self, batch: &DocBatch, scratch: &mut Scratch) -> Result<Vec<Sums>> {
         let present = || (0..batch.len()).filter_map(|i| Some((i, batch.text(i)?)));
         let mut sums = Vec::with_capacity(batch.len());
         let done = match &self.basis {

@@ -10,16 +10,18 @@ use super::curriculum::Ordering;
 use super::fitting::{Asked, Fitting};
 use super::identity::{self, scores_of};
 use super::input;
+use super::models::{Asked as Models, OpenDevice, TOGETHER, processor};
 use super::options::{DuplicateIds, SelectOptions, SourceOptions};
 use super::pipeline::threads;
 use super::score::{check_rated, rating_by};
 use super::scorefiles::{Excluded, ScoreFiles};
-use super::scorer::Report;
+use super::scorer::{Report, Scorer};
 use super::scoring::{Scoring, collect};
 use super::summary::{
     CurriculumReport, Fitted, ModelUsed, SUMMARY_SCHEMA, SelectSummary, ShardCounts, Timings,
 };
 use super::writing::{Selected, Writing, added_fields};
+use crate::memory::ModelOptions;
 use crate::{Keep, ScoreSpec};
 
 /// Where a selection keeps the scores that it is made from.
@@ -33,25 +35,52 @@ const REPORT: &str = "report";
 /// Shards whose column names are looked at before the work begins.
 const PEEKED: usize = 16;
 
-/// Selects from a pool: by its likeness to a target sample, which takes fitting and scoring first, by scores
-/// that are there already, or by a column of ratings. A run that is stopped at any moment continues where it was.
+/// Selects from a pool: by its likeness to a target sample, which takes fitting and scoring first, by models from
+/// files, by scores that are there already, or by a column of ratings. A run that is stopped at any moment continues where it was.
 ///
 /// # Errors
 /// [`Code::TargetTooSmall`] when there is too little target text to learn from, [`Code::DuplicateId`] when two
 /// documents share an id and nothing else was asked for, [`Code::JobMismatch`] when `output` holds another
 /// job, and those of options, reading and writing.
 pub fn run(options: SelectOptions, control: &Control) -> Result<SelectSummary> {
-    let request = Request::of(&options, control)?;
+    run_on(options, processor, control)
+}
+
+/// [`run`] with transformers on a device that `open` opens.
+///
+/// # Errors
+/// As [`run`], and those of the device.
+pub fn run_on(options: SelectOptions, open: OpenDevice, control: &Control) -> Result<SelectSummary> {
+    let models = Models {
+        models: ModelOptions {
+            model: options.model.clone(),
+            prior: options.prior.clone(),
+            conditional: options.conditional.clone(),
+            normalizer: options.normalizer.clone(),
+        },
+        method: options.method,
+        cutoffs: None,
+        transformer: &options.transformer,
+    };
+    let named = models.models.named().next().is_some();
+    if let (false, Some(option)) = (named, options.transformer.given()) {
+        return Err(Error::invalid_argument(option, "is of transformers, and none is named"));
+    }
+    let request = Request::of(&options, models.neural(), control)?;
     match (&options.target, &options.scores, &options.rating) {
-        (Some(target), None, None) => request.by_target(target),
-        (None, Some(scores), None) => request.by_scores(scores),
-        (None, None, Some(column)) => request.by_rating(column),
+        (Some(target), None, None) if !named => request.by_target(target),
+        (None, Some(scores), None) if !named => request.by_scores(scores),
+        (None, None, Some(column)) if !named => request.by_rating(column),
+        (None, None, None) if named => request.by_models(&models, open),
         _ => Err(Error::invalid_argument(
             "target",
-            "give a target sample, the scores of the pool, or a column with ratings, and one of them only",
+            "give a target sample, models, the scores of the pool, or a column with ratings, and one of them only",
         )),
     }
 }
+
+/// Why a selection by ratings takes no more options.
+const RATED: &str = "a rating is a column of the pool as it is";
 
 /// The temperature at which no score matters: every document draws its place by noise alone.
 const UNIFORM: f64 = f64::MAX;
@@ -105,7 +134,7 @@ struct Scored<'a> {
 }
 
 impl<'a> Request<'a> {
-    fn of(options: &'a SelectOptions, control: &'a Control) -> Result<Self> {
+    fn of(options: &'a SelectOptions, neural: bool, control: &'a Control) -> Result<Self> {
         let quotas = options.quotas.as_ref();
         check_sampling(options)?;
         let criteria = Criteria {
@@ -125,7 +154,14 @@ impl<'a> Request<'a> {
             worker: options.worker.as_deref().map(WorkerShare::parse).transpose()?.unwrap_or_default(),
             format: options.output_format.as_deref().map(OutputFormat::parse).transpose()?,
             threads: threads(options.threads)?,
-            pool: input::open(&options.pool, "pool", groups.single(), options.on_error, control)?,
+            pool: input::open_by(
+                &options.pool,
+                "pool",
+                groups.single(),
+                options.on_error,
+                neural.then_some(TOGETHER),
+                control,
+            )?,
             groups,
             control,
         })
@@ -204,33 +240,51 @@ impl<'a> Request<'a> {
     /// By a column of the pool, which is scored like any other method.
     fn by_rating(self, column: &str) -> Result<SelectSummary> {
         let o = self.options;
-        self.refuse_fitting("a rating is a column of the pool as it is")?;
-        let mut timings = Timings::default();
+        if o.method.is_some() {
+            return Err(Error::invalid_argument("method", RATED));
+        }
+        self.refuse_fitting(RATED)?;
         let scorer = rating_by(Some(column), o.normalizer.as_deref())?;
+        self.by_scorer(scorer, Vec::new(), Timings::default())
+    }
+
+    /// By models that are read from files.
+    fn by_models(self, models: &Models, open: OpenDevice) -> Result<SelectSummary> {
+        self.refuse_fitting("is of models that are learnt from a target")?;
+        let mut timings = Timings::default();
+        let (scorer, used) = timings.time("load", || models.load(open, self.control))?;
+        self.by_scorer(scorer, used, timings)
+    }
+
+    /// Scores the pool and selects.
+    fn by_scorer(
+        self,
+        scorer: Scorer,
+        models: Vec<ModelUsed>,
+        mut timings: Timings,
+    ) -> Result<SelectSummary> {
         self.check_names(&scorer.spec)?;
         let more = [("selection", self.selection(&scorer.spec))];
-        let config = identity::config(&scorer.spec, &[], &o.pool, more);
+        let config = identity::config(&scorer.spec, &models, &self.options.pool, more);
         let job = self.job(JobSpec::new("select", config))?;
         let scoring = Scoring {
             job: &job,
             corpus: &self.pool,
             scorer: &scorer,
             groups: &self.groups,
-            models: &[],
+            models: &models,
             folder: SCORES,
             threads: self.threads,
             control: self.control,
         };
         let done = timings.time("score", || scoring.run())?;
-        let scored =
-            Scored { job: &job, folder: SCORES, spec: scorer.spec, models: Vec::new(), fitted: None, done };
+        let scored = Scored { job: &job, folder: SCORES, spec: scorer.spec, models, fitted: None, done };
         self.finish(&job, scored, timings)
     }
 
     fn refuse_fitting(&self, why: &str) -> Result<()> {
         let o = self.options;
         let given = [
-            ("method", o.method.is_some()),
             ("order", o.order.is_some()),
             ("weight", o.weight.is_some()),
             ("l2", o.l2.is_some()),
@@ -247,7 +301,11 @@ impl<'a> Request<'a> {
         let o = self.options;
         let why = "is decided when scores are there already";
         self.refuse_fitting(why)?;
-        for (option, given) in [("normalizer", o.normalizer.is_some()), ("worker", o.worker.is_some())] {
+        for (option, given) in [
+            ("method", o.method.is_some()),
+            ("normalizer", o.normalizer.is_some()),
+            ("worker", o.worker.is_some()),
+        ] {
             if given {
                 return Err(Error::invalid_argument(option, why));
             }

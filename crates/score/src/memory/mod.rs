@@ -50,6 +50,7 @@ mod device;
 mod ipc;
 mod linear;
 mod lists;
+mod neural;
 mod ngrams;
 mod pack;
 #[cfg(test)]
@@ -72,7 +73,9 @@ use crate::methods::{Method, Sums};
 use crate::sidecar::{FORMAT, META_FORMAT, META_SPEC, ScoreColumns, score_fields};
 use crate::spec::{Bos, Eos, ScoreSpec, Windows};
 pub use linear::HashedLinear;
+pub use neural::{Neural, NeuralOptions, Recipe};
 pub use ngrams::{ModelOptions, Ngrams};
+pub(crate) use neural::transformer;
 pub use pack::Packer;
 pub use weights::HashedWeights;
 
@@ -167,7 +170,7 @@ impl Default for MemoryOptions {
     }
 }
 
-/// A model, or a pair of models, that gives losses to text and tokens: [`Ngrams`],
+/// A model, or a pair of models, that gives losses to text and tokens: [`Ngrams`], [`Neural`],
 /// [`Adapted`](gristmill_ngram::adapt::Adapted), [`HashedWeights`], [`HashedLinear`].
 pub trait LossModel: Send + Sync {
     /// How many models: as many as the method has roles.
@@ -175,6 +178,11 @@ pub trait LossModel: Send + Sync {
 
     /// How text becomes tokens.
     fn normalizer(&self) -> Option<&NormalizerSpec>;
+
+    /// The specification of a method as this kind of model is used.
+    fn spec(&self, method: Method) -> ScoreSpec {
+        ScoreSpec::of(method)
+    }
 
     /// Refuses a specification that this model cannot follow.
     fn supports(&self, spec: &ScoreSpec) -> Result<()>;
@@ -283,7 +291,8 @@ impl MemoryScorer {
             (Some(spec), None) => spec,
             (None, method) => {
                 let by_models = if models == 1 { Method::Perplexity } else { Method::LossReduction };
-                let spec = ScoreSpec::of(method.unwrap_or(by_models));
+                let method = method.unwrap_or(by_models);
+                let spec = model.as_ref().map_or_else(|| ScoreSpec::of(method), |model| model.spec(method));
                 match (&input, &model) {
                     (Input::LogProbs(_) | Input::Logits(_), _) => {
                         ScoreSpec { bos: Bos::SkipFirst, eos: Eos::None, ..spec }

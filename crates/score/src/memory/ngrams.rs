@@ -12,7 +12,8 @@ use super::{LossModel, Scratch};
 use crate::methods::{Method, Sums};
 use crate::spec::{Bos, Eos, Mask, ScoreSpec, Windows};
 
-/// Which models score text or token ids: files of n-gram models, as paths or as `ngram:` and a path.
+/// Which models score text or token ids: paths of n-gram models, or of transformers (folders and `.gguf` files).
+/// `ngram:` or `lm:` before a path says which it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct ModelOptions {
@@ -43,6 +44,11 @@ impl ModelOptions {
     /// The method that is meant when none is named: perplexity of one model, loss reduction of two.
     pub fn method(&self) -> Method {
         if self.model.is_some() { Method::Perplexity } else { Method::LossReduction }
+    }
+
+    /// The models that are named.
+    pub(crate) fn named(&self) -> impl Iterator<Item = &str> {
+        [&self.model, &self.prior, &self.conditional].into_iter().flatten().map(String::as_str)
     }
 
     /// The roles of a method's models with their paths, in the order of its sums; an error when one is missing
@@ -227,8 +233,8 @@ impl LossModel for Ngrams {
         if spec.features.is_some() || spec.models().is_empty() {
             return refuse("language models give losses, and this score is not made from any");
         }
-        if matches!(spec.windows, Windows::Sliding { .. }) {
-            return refuse("sliding windows change nothing for an n-gram model: score whole documents");
+        if matches!(spec.windows, Windows::Sliding { .. } | Windows::Rolling { .. }) {
+            return refuse("windows over a document change nothing for an n-gram model: score whole documents");
         }
         Ok(())
     }

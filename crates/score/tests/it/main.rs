@@ -8,6 +8,7 @@ mod combine;
 mod common;
 mod fit;
 mod mix;
+mod neural;
 mod rate;
 mod ratings;
 mod resume;

@@ -41,9 +41,24 @@ pub(super) fn dispatch(
     if let Some(x) = x {
         kernel = kernel.read(x).param("x_at", x.at);
     }
+    finish(ctx, kernel.write(out), out.at, out_dtype, size, len)
+}
+
+/// Runs a kernel that has its bindings over so many elements of its output.
+pub(super) fn finish(
+    ctx: &mut Context,
+    kernel: Kernel,
+    out_at: u32,
+    out_dtype: &'static str,
+    size: usize,
+    len: usize,
+) -> Result<()> {
+    if len == 0 {
+        return Ok(());
+    }
     // One word more for each end that belongs to others in part.
     let words = (len * size).div_ceil(4) + 1;
-    kernel.def("OUT", out_dtype).write(out).param("out_at", out.at).count("n", len).run(
+    kernel.def("OUT", out_dtype).param("out_at", out_at).count("n", len).run(
         ctx,
         words.div_ceil(WORDS),
         2 * (len * size) as u64,

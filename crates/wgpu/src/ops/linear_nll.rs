@@ -9,8 +9,8 @@ use crate::window::{Window, pieces};
 
 /// Tiles that a workgroup makes one after the other: fewer states in memory, fewer workgroups.
 const SPANS: [(usize, &str); 2] = [(8, "8"), (1, "1")];
-/// Workgroups that keep a large device busy.
-const GROUPS: usize = 512;
+/// Tiles of the vocabulary from which on a workgroup makes several.
+const TILES: usize = 512;
 /// Floating-point operations of one dispatch at most.
 const FLOPS: usize = 1 << 36;
 
@@ -26,8 +26,8 @@ pub(super) fn run(run: &mut Run, op: &LinearNll) -> Result<()> {
     }
     // Columns whose rows of the head fit a binding.
     let most = (fits / d.max(1)).min(run.ctx.window_len(4)).min(65_535 * TILE_COLUMNS);
-    let tiles = rows.div_ceil(TILE_ROWS) * op.vocab.div_ceil(TILE_COLUMNS);
-    let long = tiles / SPANS[0].0 >= GROUPS && most >= SPANS[0].0 * TILE_COLUMNS;
+    // How columns are cut must not depend on the rows: a row has the same bits in whatever batch it comes.
+    let long = op.vocab / TILE_COLUMNS >= TILES && most >= SPANS[0].0 * TILE_COLUMNS;
     let (span, span_name) = SPANS[usize::from(!long)];
     let part_columns = (span * TILE_COLUMNS).min(most);
     let parts = op.vocab.div_ceil(part_columns);

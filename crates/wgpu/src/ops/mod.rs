@@ -1,15 +1,22 @@
 //! The operations: for each, its bindings, how it is cut into pieces that bindings can show, and its dispatches.
 
+mod activation;
+mod attention;
 mod axpby;
+mod bias_add;
 mod cast;
+mod columns;
 pub(crate) mod copy;
 mod elements;
 mod fill;
+mod gather;
 mod linear_nll;
 mod loss_reduction;
 mod matmul;
 mod nll;
+mod norm;
 mod philox;
+mod rope;
 mod row_norm_scale;
 mod row_reduce;
 mod rows;
@@ -52,6 +59,12 @@ pub(crate) fn run(ctx: &mut Context, serial: u64, op: &Op, buffers: &Buffers) ->
         Op::Matmul(op) => matmul::run(run, op),
         Op::LinearNll(op) => linear_nll::run(run, op),
         Op::Topk(op) => topk::run(run, op),
+        Op::Gather(op) => gather::run(run, op),
+        Op::Norm(op) => norm::run(run, op),
+        Op::Rope(op) => rope::run(run, op),
+        Op::Attention(op) => attention::run(run, op),
+        Op::Activation(op) => activation::run(run, op),
+        Op::BiasAdd(op) => bias_add::run(run, op),
         _ => Err(Error::new(Code::Unsupported, "the wgpu backend does not do it")),
     }
 }
@@ -80,9 +93,30 @@ pub(crate) fn supports(op: &Op) -> Support {
         | Op::RowNormScale(_)
         | Op::Matmul(_)
         | Op::LinearNll(_)
-        | Op::Topk(_) => Support::Native,
+        | Op::Topk(_)
+        | Op::Gather(_)
+        | Op::Norm(_)
+        | Op::Rope(_)
+        | Op::Attention(_)
+        | Op::Activation(_)
+        | Op::BiasAdd(_) => Support::Native,
         other => Support::Unsupported(format!("the wgpu backend does not do {}", other.name())),
     }
+}
+
+/// How many rows of so many 32-bit elements a binding shows.
+///
+/// # Errors
+/// [`Code::Unsupported`] when it is not even one.
+pub(crate) fn fits_row(run: &Run, columns: usize) -> Result<usize> {
+    let fits = run.ctx.window_len(4);
+    if columns <= fits {
+        return Ok(fits / columns.max(1));
+    }
+    Err(Error::new(
+        Code::Unsupported,
+        format!("{columns} elements in one piece, more than the {fits} that a binding of this device can show"),
+    ))
 }
 
 /// The name of a type in shaders.

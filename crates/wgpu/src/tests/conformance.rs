@@ -30,3 +30,12 @@ fn the_table_holds_without_subgroups() {
 fn the_table_holds_in_small_pieces() {
     table(true, Some(64 << 10));
 }
+
+#[test]
+fn nothing_of_a_document_depends_on_its_batch() {
+    for (subgroups, window_bytes) in [(true, None), (false, Some(64 << 10))] {
+        let Some(device) = super::open(subgroups, window_bytes) else { return };
+        let wrong = gristmill_conformance::depend_on_their_batch(&device).unwrap();
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+}
