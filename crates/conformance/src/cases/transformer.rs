@@ -246,6 +246,8 @@ fn activations() -> Vec<Case> {
             }
         }
         cases.push(activation([300, 1536], DType::F32, kind, [false, true], Values::Normal(1.0)));
+        // Rows that are longer than a small window.
+        cases.push(activation([2, 20_001], DType::Bf16, kind, [true, true], Values::Normal(1.0)));
     }
     cases
 }
@@ -261,6 +263,7 @@ fn bias_adds() -> Vec<Case> {
         })
     };
     let mut cases = Vec::from(SHAPES.map(|shape| bias_add(shape, DType::F32, Values::Normal(1.0))));
+    cases.push(bias_add([3, 20_001], DType::F16, Values::Normal(1.0)));
     for dtype in DType::FLOATS {
         for values in [Values::Normal(1.0), Values::Special, Values::Zeros, Values::Subnormal] {
             cases.push(bias_add([7, 301], dtype, values));
