@@ -78,7 +78,10 @@ pub(crate) fn norm_kind(name: &str) -> Result<NormKind> {
     match name {
         "rms" => Ok(NormKind::Rms),
         "layer" => Ok(NormKind::Layer),
-        _ => Err(Error::invalid_argument("kind", format!("no kind of norm {name:?}")).hint("one of rms, layer")),
+        _ => {
+            Err(Error::invalid_argument("kind", format!("no kind of norm {name:?}"))
+                .hint("one of rms, layer"))
+        }
     }
 }
 

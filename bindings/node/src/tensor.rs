@@ -4,7 +4,8 @@
 use std::cell::RefCell;
 
 use gristmill_core::ops::{
-    ActivationOptions, AttentionOptions, Copy, Fill, Matmul, MatmulOptions, NllOptions, NormOptions, RopeOptions,
+    ActivationOptions, AttentionOptions, Copy, Fill, Matmul, MatmulOptions, NllOptions, NormOptions,
+    RopeOptions,
 };
 use gristmill_core::{Code, Error, Result, Tensor};
 use gristmill_data::{ragged_to_batch, tensor_to_batch};

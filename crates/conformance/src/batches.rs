@@ -103,10 +103,7 @@ impl Batch {
             ("norm/rms", norm(NormKind::Rms)?),
             ("norm/layer", norm(NormKind::Layer)?),
             ("rope", turned),
-            (
-                "attention",
-                x.attention(kv, kv, offsets, AttentionOptions { heads, kv_heads, scale: None })?,
-            ),
+            ("attention", x.attention(kv, kv, offsets, AttentionOptions { heads, kv_heads, scale: None })?),
             ("activation", x.activation(ActivationKind::Silu, swiglu)?),
             ("bias_add", shifted),
             ("linear_nll", x.linear_nll(table, ids, NllOptions::default())?),

@@ -6,9 +6,9 @@
 //!
 //! The fast versions promise more than closeness. Each fixes the order of its additions, so the result has the same
 //! bits with any number of threads. Sums, conversions, random bits and selections have them on any processor too,
-//! whatever vectors that has; matrix products and sums of exponentials use fused operations where there are some, and
-//! vary between kinds of processors. In the outputs of `segment_sum` and `loss_reduction` NaN is always the one of
-//! `f64::NAN`.
+//! whatever vectors that has; matrix products, attention and sums of exponentials use fused operations where there are
+//! some, and vary between kinds of processors. What belongs to one row or document has the same bits in whatever batch
+//! it comes. In the outputs of `segment_sum` and `loss_reduction` NaN is always the one of `f64::NAN`.
 //!
 //! ```
 //! // Two documents of three and two tokens, with the loss of every token under two models.

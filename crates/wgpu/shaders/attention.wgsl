@@ -1,5 +1,5 @@
 // Causal attention within documents: a workgroup takes a tile of rows of a document with one head, and goes over the
-// keys up to its last row, some at a time. ${SIZE} is what the components of a head fill up to: a tile has 2048 / SIZE
+// keys up to its last row, some at a time. SIZE is what the components of a head fill up to: a tile has 2048 / SIZE
 // rows, and 1024 / SIZE keys are taken at a time. Tiles and keys count from where the document begins.
 //
 // Documents take tiles that are numbered without anybody counting them: document d has those from

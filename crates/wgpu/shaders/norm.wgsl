@@ -1,4 +1,4 @@
-// Rows brought to a common scale, in two stages: ${STAGE} stats leaves mean and scale of each row, a workgroup a row;
+// Rows brought to a common scale, in two stages: stats leaves mean and scale of each row, a workgroup a row;
 // apply makes elements of them.
 #if STAGE=stats
 #params columns rows x_at eps

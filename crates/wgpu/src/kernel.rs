@@ -165,7 +165,8 @@ impl Context {
         checks.force_loop_bounding = false;
         checks.int_div_checks = false;
         // SAFETY: accesses stay checked. What is left out guards against endless loops and division by zero: every
-        // loop of our shaders counts up to a bound that does not change in it, and every divisor is at least 1.
+        // loop of our shaders counts up to a bound that does not change in it, or halves what is left, and every divisor
+        // is at least 1.
         let module = unsafe { device.create_shader_module_trusted(descriptor, checks) };
         let entries: Vec<_> = writes
             .iter()

@@ -34,12 +34,12 @@ const MERGE: &[&str] = &["merge"];
 
 /// Shaders with the choices of which any combination is a variant; beside `SUBGROUP` and `READ`, which all have.
 const VARIANTS: &[(&str, &[Choice])] = &[
-    ("activation", &[("KIND", &["gelu", "gelu_tanh", "silu"]), ("OUT", FLOATS), ("BIAS", FLAG), ("TIMES", FLAG)]),
-    ("attention", &[("STAGE", &["check"])]),
     (
-        "attention",
-        &[("STAGE", &["tiles"]), ("SIZE", &["64", "128", "256"]), ("X", FLOATS), ("CARRY", FLAG)],
+        "activation",
+        &[("KIND", &["gelu", "gelu_tanh", "silu"]), ("OUT", FLOATS), ("BIAS", FLAG), ("TIMES", FLAG)],
     ),
+    ("attention", &[("STAGE", &["check"])]),
+    ("attention", &[("STAGE", &["tiles"]), ("SIZE", &["64", "128", "256"]), ("X", FLOATS), ("CARRY", FLAG)]),
     ("axpby", &[("X", FLOATS), ("OUT", FLOATS)]),
     ("bias_add", &[("OUT", FLOATS)]),
     ("cast", &[("X", ALL), ("OUT", ALL)]),

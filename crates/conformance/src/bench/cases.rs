@@ -325,10 +325,7 @@ fn transformers(s: &Sizes) -> Vec<BenchCase> {
         activation(ActivationKind::Gelu),
         activation(ActivationKind::GeluTanh),
         case("bias_add", format!("{rows}x576/{dtype}"), Bind::Copy, move |device| {
-            Ok(BiasAdd {
-                x: normal(device, dtype, &[rows, 576])?,
-                bias: normal(device, DType::F32, &[576])?,
-            })
+            Ok(BiasAdd { x: normal(device, dtype, &[rows, 576])?, bias: normal(device, DType::F32, &[576])? })
         }),
     ]
 }

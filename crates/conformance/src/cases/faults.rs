@@ -1,9 +1,7 @@
 //! Data that breaks the contract of an operation: the first row at fault is reported.
 
 use gristmill_core::DType;
-use gristmill_core::ops::{
-    Attention, Gather, LinearNll, LossReduction, Nll, Reduction, Rope, SegmentReduce,
-};
+use gristmill_core::ops::{Attention, Gather, LinearNll, LossReduction, Nll, Reduction, Rope, SegmentReduce};
 
 use crate::case::{Bound, Case, Problem};
 use crate::draw::Draw;

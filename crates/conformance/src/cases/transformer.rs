@@ -9,8 +9,7 @@ use crate::operand::{Operand, Role};
 use crate::values::Values;
 
 /// Rows and columns.
-const SHAPES: [[usize; 2]; 8] =
-    [[0, 5], [3, 0], [1, 1], [5, 2], [1000, 3], [33, 63], [9, 576], [2, 8191]];
+const SHAPES: [[usize; 2]; 8] = [[0, 5], [3, 0], [1, 1], [5, 2], [1000, 3], [33, 63], [9, 576], [2, 8191]];
 
 pub(super) fn cases() -> Vec<Case> {
     [gathers(), norms(), ropes(), activations(), bias_adds()].into_iter().flatten().collect()
@@ -43,7 +42,8 @@ fn gathers() -> Vec<Case> {
     };
     let f32s = [DType::F32; 2];
     let mut cases = Vec::new();
-    for sizes in [[0, 7, 3], [5, 7, 0], [1, 1, 1], [700, 3, 2], [33, 1000, 63], [3, 2, 8191], [200, 50, 576]] {
+    for sizes in [[0, 7, 3], [5, 7, 0], [1, 1, 1], [700, 3, 2], [33, 1000, 63], [3, 2, 8191], [200, 50, 576]]
+    {
         cases.push(gather(sizes, f32s, DType::U32));
     }
     for dtype in DType::FLOATS {
@@ -153,33 +153,34 @@ fn nan_rows(kind: NormKind) -> Case {
 
 fn ropes() -> Vec<Case> {
     const POSITIONS: usize = 50;
-    let rope = |rows: usize, [heads, head_dim, pairs]: [usize; 3], [x, ids]: [DType; 2], interleaved: bool| {
-        let order = if interleaved { "interleaved" } else { "halves" };
-        let name = format!("{rows}x{heads}x{head_dim}/{pairs}/{x}/{ids}/{order}");
-        Case::new("rope", name, Bound::Error(1e-6 + ulp(x)), move |draw| {
-            let angles: Vec<f64> = (0..POSITIONS * pairs).map(|_| 100.0 * draw.normal()).collect();
-            let table = |f: fn(f64) -> f64| {
-                let values: Vec<f64> = angles.iter().map(|&angle| f(angle)).collect();
-                Operand::numbers(DType::F32, &[POSITIONS, pairs], &values)
-            };
-            let values = Values::Normal(1.0).input(draw, x, &[rows, heads * head_dim]);
-            let operands = vec![
-                Operand { role: Role::Update, ..values },
-                table(f64::cos),
-                table(f64::sin),
-                indices(draw, ids, rows, POSITIONS),
-            ];
-            Problem::new(operands, move |t| Rope {
-                x: t[0].clone(),
-                cos: t[1].clone(),
-                sin: t[2].clone(),
-                positions: t[3].clone(),
-                head_dim,
-                interleaved,
+    let rope =
+        |rows: usize, [heads, head_dim, pairs]: [usize; 3], [x, ids]: [DType; 2], interleaved: bool| {
+            let order = if interleaved { "interleaved" } else { "halves" };
+            let name = format!("{rows}x{heads}x{head_dim}/{pairs}/{x}/{ids}/{order}");
+            Case::new("rope", name, Bound::Error(1e-6 + ulp(x)), move |draw| {
+                let angles: Vec<f64> = (0..POSITIONS * pairs).map(|_| 100.0 * draw.normal()).collect();
+                let table = |f: fn(f64) -> f64| {
+                    let values: Vec<f64> = angles.iter().map(|&angle| f(angle)).collect();
+                    Operand::numbers(DType::F32, &[POSITIONS, pairs], &values)
+                };
+                let values = Values::Normal(1.0).input(draw, x, &[rows, heads * head_dim]);
+                let operands = vec![
+                    Operand { role: Role::Update, ..values },
+                    table(f64::cos),
+                    table(f64::sin),
+                    indices(draw, ids, rows, POSITIONS),
+                ];
+                Problem::new(operands, move |t| Rope {
+                    x: t[0].clone(),
+                    cos: t[1].clone(),
+                    sin: t[2].clone(),
+                    positions: t[3].clone(),
+                    head_dim,
+                    interleaved,
+                })
+                .beside(2.0)
             })
-            .beside(2.0)
-        })
-    };
+        };
     let mut cases = Vec::new();
     for interleaved in [false, true] {
         for sizes in [[1, 2, 1], [3, 64, 32], [2, 20, 10], [2, 80, 10], [1, 7, 3], [3, 96, 24], [9, 64, 0]] {
@@ -245,6 +246,8 @@ fn activations() -> Vec<Case> {
             }
         }
         cases.push(activation([300, 1536], DType::F32, kind, [false, true], Values::Normal(1.0)));
+        // Rows that are longer than a small window.
+        cases.push(activation([2, 20_001], DType::Bf16, kind, [true, true], Values::Normal(1.0)));
     }
     cases
 }
@@ -260,6 +263,7 @@ fn bias_adds() -> Vec<Case> {
         })
     };
     let mut cases = Vec::from(SHAPES.map(|shape| bias_add(shape, DType::F32, Values::Normal(1.0))));
+    cases.push(bias_add([3, 20_001], DType::F16, Values::Normal(1.0)));
     for dtype in DType::FLOATS {
         for values in [Values::Normal(1.0), Values::Special, Values::Zeros, Values::Subnormal] {
             cases.push(bias_add([7, 301], dtype, values));

@@ -78,7 +78,10 @@ impl Operation for Norm {
     }
 
     fn cost(&self) -> Cost {
-        Cost { flops: 6 * self.x.len() as u64, bytes: check::bytes(&[self.inputs(), self.outputs()].concat()) }
+        Cost {
+            flops: 6 * self.x.len() as u64,
+            bytes: check::bytes(&[self.inputs(), self.outputs()].concat()),
+        }
     }
 }
 

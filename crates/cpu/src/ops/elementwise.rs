@@ -36,9 +36,11 @@ pub(super) fn update<X: Copy + Sync, Y: Send>(x: &[X], y: &mut [Y], f: impl Fn(X
 /// Calls `work` with pieces of whole rows of the output, and the number of their first. Nothing happens to rows without
 /// columns.
 pub(super) fn row_pieces<T: Send>(out: &mut [T], columns: usize, work: impl Fn(usize, &mut [T]) + Sync) {
+    if out.is_empty() {
+        return;
+    }
     if out.len() < PARALLEL {
-        // Also where there are no columns, and so no elements.
-        return if out.is_empty() { () } else { work(0, out) };
+        return work(0, out);
     }
     let rows = TASK.div_ceil(columns);
     out.par_chunks_mut(rows * columns).enumerate().for_each(|(task, piece)| work(task * rows, piece));

@@ -173,7 +173,7 @@ pub(super) fn gelu(x: f32) -> f32 {
     let p = p * u + 0.129_843_64;
     let p = p * u + 0.099_523_015;
     let p = p * u + 0.120_816_9;
-    let p = p * u + 0.119_625_174;
+    let p = p * u + 0.119_625_17;
     let tail = exp(-0.5 * (t * t)) * (p * u);
     x * (if x < 0.0 { tail } else { 1.0 - tail })
 }
@@ -183,7 +183,7 @@ pub(super) fn gelu(x: f32) -> f32 {
 pub(super) fn gelu_tanh(x: f32) -> f32 {
     let x = if x < NOTHING { NOTHING } else { x };
     // (1 + tanh y) / 2 is the logistic function of 2 y.
-    x * logistic(1.595_769_1 * (x + 0.044_715 * (x * x * x)))
+    x * logistic(1.595_769 * (x + 0.044_715 * (x * x * x)))
 }
 
 #[cfg(test)]
@@ -285,7 +285,8 @@ mod tests {
     fn activations_are_close_over_a_dense_grid() {
         let of_normal = |x: f64| x * 0.5 * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2);
         let by_tanh = |x: f64| x / (1.0 + (-1.595_769_121_605_731 * (x + 0.044_715 * x * x * x)).exp());
-        let functions: [(fn(f32) -> f32, &dyn Fn(f64) -> f64); 3] =
+        type Exact<'a> = &'a dyn Fn(f64) -> f64;
+        let functions: [(fn(f32) -> f32, Exact); 3] =
             [(silu, &|x| x / (1.0 + (-x).exp())), (gelu, &of_normal), (gelu_tanh, &by_tanh)];
         for (i, (fast, exact)) in functions.into_iter().enumerate() {
             let mut worst: f64 = 0.0;

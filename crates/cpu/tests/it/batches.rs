@@ -51,11 +51,13 @@ fn losses_of_rows_do_not_depend_on_each_other() {
             let head = tensor(&device, 4, [vocab, d], dtype);
             let targets: Vec<u32> = (0..1000u32).map(|i| i * 7 % vocab as u32).collect();
             let targets = device.tensor(targets, [1000]).unwrap();
-            let whole = hidden.linear_nll(&head, &targets, NllOptions::default()).unwrap().to_vec::<f32>().unwrap();
+            let whole =
+                hidden.linear_nll(&head, &targets, NllOptions::default()).unwrap().to_vec::<f32>().unwrap();
             for m in ROWS {
                 let part = hidden.narrow(1000 - m, m).unwrap();
-                let losses =
-                    part.linear_nll(&head, &targets.narrow(1000 - m, m).unwrap(), NllOptions::default()).unwrap();
+                let losses = part
+                    .linear_nll(&head, &targets.narrow(1000 - m, m).unwrap(), NllOptions::default())
+                    .unwrap();
                 if losses.to_vec::<f32>().unwrap() != whole[1000 - m..] {
                     wrong.push(format!("{m} rows of {vocab}x{d} {dtype}"));
                 }

@@ -80,7 +80,18 @@ fn tempfile() -> PathBuf {
 /// these names on the host, and both come from one source.
 #[test]
 fn the_ptx_has_as_many_kernels_as_the_sources_declare() {
-    for (op, entries) in [("fill", 1), ("copy", 5), ("cast", 30), ("axpby", 9), ("matmul", 20), ("topk", 8)] {
+    let counts = [
+        ("fill", 1),
+        ("copy", 5),
+        ("cast", 30),
+        ("axpby", 9),
+        ("matmul", 20),
+        ("topk", 8),
+        ("gather", 5),
+        ("norm", 9),
+        ("attention", 10),
+    ];
+    for (op, entries) in counts {
         let ptx = KERNELS.iter().find(|(name, _)| *name == op).unwrap().1;
         assert_eq!(ptx.matches("\n.visible .entry ").count(), entries, "{op}");
     }

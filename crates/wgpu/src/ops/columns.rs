@@ -49,17 +49,14 @@ mod tests {
     fn pieces_are_runs_of_rows_or_parts_of_one() {
         assert_eq!(cut(0, 5, 3), []);
         let all = cut(3, 4, 5);
-        assert_eq!(all.iter().map(|p| (p.first, p.len, p.column)).collect::<Vec<_>>(), [
-            (0, 5, 0),
-            (5, 5, 1),
-            (10, 2, 2)
-        ]);
+        assert_eq!(
+            all.iter().map(|p| (p.first, p.len, p.column)).collect::<Vec<_>>(),
+            [(0, 5, 0), (5, 5, 1), (10, 2, 2)]
+        );
         let parts = cut(2, 7, 5);
-        assert_eq!(parts.iter().map(|p| (p.first, p.len, p.column)).collect::<Vec<_>>(), [
-            (0, 5, 0),
-            (5, 2, 5),
-            (7, 5, 0),
-            (12, 2, 5)
-        ]);
+        assert_eq!(
+            parts.iter().map(|p| (p.first, p.len, p.column)).collect::<Vec<_>>(),
+            [(0, 5, 0), (5, 2, 5), (7, 5, 0), (12, 2, 5)]
+        );
     }
 }

@@ -115,7 +115,9 @@ pub(crate) fn fits_row(run: &Run, columns: usize) -> Result<usize> {
     }
     Err(Error::new(
         Code::Unsupported,
-        format!("{columns} elements in one piece, more than the {fits} that a binding of this device can show"),
+        format!(
+            "{columns} elements in one piece, more than the {fits} that a binding of this device can show"
+        ),
     ))
 }
 

@@ -79,7 +79,9 @@ unsafe impl<T: Send> Sync for Out<T> {}
 impl<T: Float> Problem<'_, T> {
     fn run<V: Vector>(&self) {
         let tasks = (self.offsets.len() - 1) * self.kv_heads;
-        (0..tasks).into_par_iter().for_each(|task| self.head::<V>(task / self.kv_heads, task % self.kv_heads));
+        (0..tasks)
+            .into_par_iter()
+            .for_each(|task| self.head::<V>(task / self.kv_heads, task % self.kv_heads));
     }
 
     /// One head of keys and values, in one document, and all heads of queries that go with it.

@@ -95,10 +95,10 @@ fn tile<V: Vector, const FUSED: bool, const W: usize>(
     // SAFETY: all places below lie in the slices, as the lengths were asserted above.
     unsafe {
         if let Some(factors) = factors {
-            for r in 0..ROWS {
-                for w in 0..W {
+            for (r, (sums, factor)) in sums.iter_mut().zip(factors).enumerate() {
+                for (w, sum) in sums.iter_mut().enumerate() {
                     let x = V::load(out.add(r * ldo + w * VECTOR));
-                    sums[r][w] = V::splat(factors[r]).mul_add::<FUSED>(x, zero);
+                    *sum = V::splat(*factor).mul_add::<FUSED>(x, zero);
                 }
             }
         }
