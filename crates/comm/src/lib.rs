@@ -3,3 +3,6 @@
 //! Each peer trains on its own for some steps, then tells the others how far it got, compressed a hundred
 //! times or more; all of them apply the same sum and end with the same bits. This crate holds the parts
 //! of that which are no operations of a device.
+
+pub mod rounds;
+pub mod wire;

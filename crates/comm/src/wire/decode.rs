@@ -108,6 +108,14 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// The format that a payload describes, of which nothing else is known.
+///
+/// # Errors
+/// A [`Refusal`] of a payload that is damaged.
+pub fn format_of(bytes: &[u8]) -> Result<Format, Refusal> {
+    Parts::split(bytes)?.format()
+}
+
 fn check_counts(header: &Header, format: &Format) -> Result<(), Refusal> {
     let found = (header.tensors as usize, header.values, header.chunks, header.body_len);
     let expected = (format.tensors().len(), format.values(), format.chunks(), format.body_len() as u64);
@@ -129,18 +137,13 @@ pub struct Payload<'a> {
 impl<'a> Payload<'a> {
     /// Opens a payload that is what is expected; nothing of any other is used.
     ///
-    /// The length is compared with the one that `format` gives before anything is read, and nothing is allocated
-    /// before all is checked.
+    /// Nothing is allocated before all is checked.
     ///
     /// # Errors
     /// A [`Refusal`] with the first of the [reasons](Reason) that holds.
     pub fn open(bytes: &'a [u8], expect: &Expect<'_>) -> Result<Self, Refusal> {
         let format = expect.format;
-        let parts = match Parts::split(bytes) {
-            // Of a file that is whole by its own account it is the header that says what is wrong.
-            Ok(parts) => parts,
-            Err(refusal) => return Err(refusal),
-        };
+        let parts = Parts::split(bytes)?;
         check_header(&parts.header, expect)?;
         if parts.table != format.table() {
             return Err(Refusal::new(Reason::TableMismatch, "the table is not the one that the header names"));

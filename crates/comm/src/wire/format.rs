@@ -5,6 +5,7 @@ use std::ops::Range;
 use gristmill_core::payload::{Chunking, LARGEST, PayloadLayout};
 use gristmill_core::{Code, Error, Result};
 
+use super::header::{Address, Header};
 use super::refusal::{Reason, Refusal};
 use super::{Hash, HEADER, TRAILER, blocks_of};
 
@@ -203,6 +204,11 @@ impl Format {
         &self.table
     }
 
+    /// The hash of all of it: codec, geometry, divisor and table.
+    pub fn hash(&self) -> Hash {
+        Hash::of(&Header::of(self, &Address::open(Hash([0; 32])), None).encode())
+    }
+
     /// Values of all tensors.
     pub fn values(&self) -> u64 {
         self.tensors.iter().map(|t| t.chunking.elements() as u64).sum()
@@ -304,7 +310,7 @@ fn tensor_bytes(codec: &Codec, tensor: &TensorEntry) -> Option<usize> {
 
 fn encode_table(tensors: &[TensorEntry]) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut number = |out: &mut Vec<u8>, n: usize, bytes: usize| {
+    let number = |out: &mut Vec<u8>, n: usize, bytes: usize| {
         out.extend_from_slice(&(n as u64).to_le_bytes()[..bytes]);
     };
     for t in tensors {

@@ -77,6 +77,14 @@ pub(crate) fn check_name(option: &str, name: &str) -> Result<()> {
 }
 
 impl Header {
+    /// The header of a payload, of which nothing else is looked at.
+    ///
+    /// # Errors
+    /// A [`Refusal`] where there is none.
+    pub fn of_payload(payload: &[u8]) -> std::result::Result<Self, Refusal> {
+        Self::decode(payload)
+    }
+
     /// The header of a payload of this format.
     pub(super) fn of(format: &Format, address: &Address, key: Option<[u8; 32]>) -> Self {
         Self {

@@ -8,13 +8,12 @@ mod header;
 mod inspect;
 mod refusal;
 
-pub use decode::{Expect, Payload};
+pub use decode::{Expect, Payload, format_of};
 pub use encode::{address, params_hash, seal};
 pub use format::{Codec, DivideBy, Format, TensorEntry};
 pub use hash::Hash;
 pub use header::{Address, Header};
-pub(crate) use header::check_name;
-pub(crate) use header::is_name;
+pub(crate) use header::{check_name, is_name};
 pub use inspect::{Check, Inspection, TensorReport, inspect};
 pub use refusal::{Reason, Refusal};
 

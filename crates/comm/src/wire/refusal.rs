@@ -123,7 +123,8 @@ impl From<Defect> for Reason {
             Defect::Scale => Reason::Scale,
             Defect::Value => Reason::Value,
             Defect::CodeUnused => Reason::Code,
-            Defect::Padding => Reason::Padding,
+            // Padding, and what a later layout may find.
+            _ => Reason::Padding,
         }
     }
 }
