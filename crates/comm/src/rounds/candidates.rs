@@ -35,6 +35,13 @@ impl Rules<'_> {
 
     /// Checks every bit of a payload.
     pub(super) fn verify(&self, peer: &str, hash: Hash, bytes: &[u8]) -> Result<(), Refusal> {
+        // First of all, so that what a transfer has damaged is told from what was sent like this.
+        if Hash::of(bytes) != hash {
+            return Err(Refusal::new(
+                Reason::ObjectName,
+                "the content is not what the object is named after",
+            ));
+        }
         let expect = Expect {
             format: self.format,
             run: Some(self.run),
@@ -43,17 +50,8 @@ impl Rules<'_> {
             base: Some(self.base),
             key: self.keys.get(peer),
         };
-        Payload::open(bytes, &expect)?;
-        if Hash::of(bytes) != hash {
-            return Err(Refusal::new(Reason::ObjectName, "the object is named after another hash"));
-        }
-        Ok(())
+        Payload::open(bytes, &expect).map(drop)
     }
-}
-
-/// Whether a payload may be whole in the store, and only its transfer was damaged.
-pub(super) fn may_be_transfer(refusal: &Refusal) -> bool {
-    matches!(refusal.reason, Reason::BlockChecksum | Reason::Hash | Reason::ObjectName)
 }
 
 /// What was found in a round so far.

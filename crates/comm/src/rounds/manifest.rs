@@ -67,7 +67,8 @@ impl Manifest {
 
     pub(super) fn parse(text: &[u8], shown: &str) -> Result<Self> {
         let manifest: Self = parse(text, shown)?;
-        let bad = |what: &str| Err(Error::new(Code::CorruptData, format!("the manifest {what}")).at_path(shown));
+        let bad =
+            |what: &str| Err(Error::new(Code::CorruptData, format!("the manifest {what}")).at_path(shown));
         if manifest.version != VERSION {
             return bad("is of another version");
         }

@@ -85,7 +85,10 @@ impl SyncOptions {
             return bad("quorum", format!("expected 1 to peers = {}, given {}", self.peers, self.quorum()));
         }
         if self.max_peers() < self.peers || self.max_peers() > 4096 {
-            return bad("maxPeers", format!("expected peers = {} to 4096, given {}", self.peers, self.max_peers()));
+            return bad(
+                "maxPeers",
+                format!("expected peers = {} to 4096, given {}", self.peers, self.max_peers()),
+            );
         }
         if self.quorum() < self.peers && self.deadline.is_none() {
             return bad("quorum", "a quorum says nothing without a deadline".into());

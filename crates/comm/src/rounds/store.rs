@@ -96,8 +96,9 @@ impl Store {
 
     /// The last part of the location, for want of another name.
     pub(super) fn base_name(&self) -> Option<String> {
-        let path = self.directory.as_ref().and_then(|d| d.file_name()).map(|n| n.to_string_lossy().into_owned());
-        path.or_else(|| self.prefix.parts().last().map(|p| p.as_ref().to_string()))
+        let path =
+            self.directory.as_ref().and_then(|d| d.file_name()).map(|n| n.to_string_lossy().into_owned());
+        path.or_else(|| self.prefix.parts().next_back().map(|p| p.as_ref().to_string()))
     }
 
     pub(super) fn shown(&self, name: &str) -> String {
@@ -236,8 +237,10 @@ impl Store {
         let bytes = self.run(control, async {
             match self.request("read", name, get).await? {
                 Ok(Some(bytes)) => Ok(Some(bytes)),
-                Ok(None) => Err(Error::new(Code::CorruptData, "the object is too large for what it should be")
-                    .at_path(self.shown(name))),
+                Ok(None) => {
+                    Err(Error::new(Code::CorruptData, "the object is too large for what it should be")
+                        .at_path(self.shown(name)))
+                }
                 Err(StoreError::NotFound { .. }) => Ok(None),
                 Err(e) => Err(failed(&self.shown(name), "read", e)),
             }
@@ -277,7 +280,12 @@ impl Store {
 
     /// Downloads objects of known sizes, several at a time, in the order given; `None` for one that is gone, or
     /// that has another size by now.
-    pub(super) fn fetch(&self, wanted: &[Found], parallel: usize, control: &Control) -> Result<Vec<Option<Bytes>>> {
+    pub(super) fn fetch(
+        &self,
+        wanted: &[Found],
+        parallel: usize,
+        control: &Control,
+    ) -> Result<Vec<Option<Bytes>>> {
         let downloads = wanted.iter().map(|found| self.download(found));
         self.run(control, futures_util::stream::iter(downloads).buffered(parallel).try_collect())
     }
@@ -317,7 +325,9 @@ impl Store {
                     tag = tag.or(e_tag);
                     at = end;
                 }
-                Ok(_) | Err(StoreError::NotFound { .. } | StoreError::Precondition { .. }) => return Ok(None),
+                Ok(_) | Err(StoreError::NotFound { .. } | StoreError::Precondition { .. }) => {
+                    return Ok(None);
+                }
                 Err(e) => return Err(failed(&self.shown(name), "read", e)),
             }
         }
@@ -360,10 +370,14 @@ fn may_pass(e: &StoreError) -> bool {
 
 fn failed(shown: &str, action: &str, e: StoreError) -> Error {
     let code = match (&e, io_kind(&e)) {
-        (_, Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)) => Code::StorageFull,
+        (_, Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)) => {
+            Code::StorageFull
+        }
         (StoreError::NotFound { .. }, _) => Code::NotFound,
         (StoreError::NotSupported { .. } | StoreError::NotImplemented { .. }, _) => Code::Unsupported,
-        (StoreError::InvalidPath { .. } | StoreError::UnknownConfigurationKey { .. }, _) => Code::InvalidArgument,
+        (StoreError::InvalidPath { .. } | StoreError::UnknownConfigurationKey { .. }, _) => {
+            Code::InvalidArgument
+        }
         _ => Code::Io,
     };
     let error = Error::new(code, format!("cannot {action}: {e}")).at_path(shown);

@@ -9,14 +9,14 @@ use gristmill_core::{Code, Control, Error, Progress, Result, Unit};
 use object_store::ObjectStore;
 use object_store::path::Path as ObjectPath;
 
-use super::candidates::{Candidates, Rules, may_be_transfer};
+use super::candidates::{Candidates, Rules};
 use super::manifest::{
     Manifest, Refused, RunRecord, manifest_name, parse, parse_payload_name, payload_name, round_dir, to_json,
 };
 use super::meter::{Meter, Phase};
 use super::options::SyncOptions;
 use super::store::{Found, Store};
-use crate::wire::{self, Address, Expect, Format, Hash, Payload, Refusal};
+use crate::wire::{self, Address, Expect, Format, Hash, Payload, Reason, Refusal};
 
 const RUN_FILE: &str = "run.json";
 /// How often a payload is downloaded that a manifest names and that does not arrive whole.
@@ -174,8 +174,9 @@ impl RoundSync {
             let own = self.address(round, payload)?;
             let format = self.enter(|| wire::format_of(&own.bytes).map_err(Error::from), control)?;
             let expect = Expect { key: self.options.keys.get(self.peer()), ..Expect::format(&format) };
-            Payload::open(&own.bytes, &expect)
-                .map_err(|refusal| Error::invalid_argument("payload", format!("the others would refuse it: {refusal}")))?;
+            Payload::open(&own.bytes, &expect).map_err(|refusal| {
+                Error::invalid_argument("payload", format!("the others would refuse it: {refusal}"))
+            })?;
             let hash = own.hash;
             let there = self.own_hashes(round, control)?;
             let mut published = Published { hash, fresh: false, late: false };
@@ -265,7 +266,7 @@ impl RoundSync {
         let mut linked = false;
         loop {
             if let Some(manifest) = self.manifest(round, control)? {
-                return self.collect(&manifest, base, &candidates, control);
+                return self.collect(&manifest, base, &mut candidates, control);
             }
             if let (Some(base), Some(format)) = (base, &format) {
                 if !linked {
@@ -296,7 +297,7 @@ impl RoundSync {
     /// As [`gather`](Self::gather).
     pub fn replay(&self, round: u64, base: Option<Hash>, control: &Control) -> Result<Option<Accepted>> {
         let Some(manifest) = self.manifest(round, control)? else { return Ok(None) };
-        self.collect(&manifest, base, &Candidates::default(), control).map(Some)
+        self.collect(&manifest, base, &mut Candidates::default(), control).map(Some)
     }
 
     /// Replays all rounds that are decided, from one on, as a peer does that joins or comes back with a checkpoint.
@@ -359,9 +360,12 @@ impl RoundSync {
                 there = self.run_record(control)?;
             }
             if there.is_some_and(|there| there != record) {
-                return Err(Error::new(Code::JobMismatch, "another run is there, or this one with other tensors or codec")
-                    .at_path(self.store.shown(RUN_FILE))
-                    .hint("give every run a place of its own, and all its peers the same options"));
+                return Err(Error::new(
+                    Code::JobMismatch,
+                    "another run is there, or this one with other tensors or codec",
+                )
+                .at_path(self.store.shown(RUN_FILE))
+                .hint("give every run a place of its own, and all its peers the same options"));
             }
         }
         let mut state = self.state();
@@ -392,7 +396,9 @@ impl RoundSync {
         let shown = self.store.shown(&name);
         let manifest = Manifest::parse(&text, &shown)?;
         if manifest.run != self.run || manifest.round != round {
-            return Err(Error::new(Code::JobMismatch, "the manifest is of another run or round").at_path(shown));
+            return Err(
+                Error::new(Code::JobMismatch, "the manifest is of another run or round").at_path(shown)
+            );
         }
         Ok(Some(manifest))
     }
@@ -458,7 +464,8 @@ impl RoundSync {
                 Found { name: payload_name(rules.round, peer, hash), size: *size }
             });
             let names: Vec<_> = names.collect();
-            let got = meter.time(Phase::Fetch, || self.store.fetch(&names, self.options.parallel, control))?;
+            let got =
+                meter.time(Phase::Fetch, || self.store.fetch(&names, self.options.parallel, control))?;
             for (&i, bytes) in open.iter().zip(got) {
                 let (peer, hash, verdict) = &mut out[i];
                 *verdict = bytes.map(|bytes| {
@@ -467,7 +474,7 @@ impl RoundSync {
             }
             open.retain(|&i| match &out[i].2 {
                 None => true,
-                Some(Err(refusal)) => may_be_transfer(refusal),
+                Some(Err(refusal)) => refusal.reason == Reason::ObjectName,
                 Some(Ok(_)) => false,
             });
             if open.is_empty() {
@@ -519,14 +526,17 @@ impl RoundSync {
         &self,
         manifest: &Manifest,
         base: Option<Hash>,
-        candidates: &Candidates,
+        candidates: &mut Candidates,
         control: &Control,
     ) -> Result<Accepted> {
         let shown = self.store.shown(&manifest_name(manifest.round));
         if base.is_some_and(|base| base != manifest.base) {
             return Err(Error::new(
                 Code::JobMismatch,
-                format!("round {} began with other parameters ({}) than are here", manifest.round, manifest.base),
+                format!(
+                    "round {} began with other parameters ({}) than are here",
+                    manifest.round, manifest.base
+                ),
             )
             .at_path(shown)
             .hint("this replica is astray: go back to a checkpoint, and catch up from there"));
@@ -536,6 +546,10 @@ impl RoundSync {
             return Err(Error::new(Code::JobMismatch, "the manifest is of another format").at_path(shown));
         }
         let rules = self.rules(&format, manifest.round, manifest.base);
+        if let Some(own) = self.own(manifest.round) {
+            let verdict = rules.verify(self.peer(), own.hash, &own.bytes).map(|()| own.bytes);
+            candidates.add(self.peer(), own.hash, verdict);
+        }
         let mut missing = Vec::new();
         for taken in &manifest.accepted {
             rules.admit(&taken.peer, taken.bytes).map_err(|refusal| Error::from(refusal).at_path(&shown))?;
@@ -553,8 +567,11 @@ impl RoundSync {
                     Some(Ok(bytes)) => bytes,
                     Some(Err(refusal)) => return Err(Error::from(refusal).at_path(name())),
                     None => {
-                        return Err(Error::new(Code::NotFound, "the manifest names a payload that is not there")
-                            .at_path(name()));
+                        return Err(Error::new(
+                            Code::NotFound,
+                            "the manifest names a payload that is not there in this size",
+                        )
+                        .at_path(name()));
                     }
                 },
             };
@@ -562,7 +579,13 @@ impl RoundSync {
         }
         self.store.meter.with(|m| m.rounds += 1);
         let own = self.standing(manifest);
-        Ok(Accepted { round: manifest.round, base: manifest.base, payloads, refused: manifest.refused.clone(), own })
+        Ok(Accepted {
+            round: manifest.round,
+            base: manifest.base,
+            payloads,
+            refused: manifest.refused.clone(),
+            own,
+        })
     }
 
     fn standing(&self, manifest: &Manifest) -> Standing {
@@ -581,7 +604,7 @@ impl RoundSync {
         let name = payload_name(manifest.round, &first.peer, &first.hash);
         let found = Found { name: name.clone(), size: first.bytes };
         let bytes = self.store.fetch(&[found], 1, control)?.pop().flatten().ok_or_else(|| {
-            Error::new(Code::NotFound, "the manifest names a payload that is not there")
+            Error::new(Code::NotFound, "the manifest names a payload that is not there in this size")
                 .at_path(self.store.shown(&name))
         })?;
         wire::format_of(&bytes).map_err(|refusal| Error::from(refusal).at_path(self.store.shown(&name)))
@@ -590,6 +613,9 @@ impl RoundSync {
 
 impl std::fmt::Debug for RoundSync {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RoundSync").field("run", &self.run).field("peer", &self.options.peer).finish_non_exhaustive()
+        f.debug_struct("RoundSync")
+            .field("run", &self.run)
+            .field("peer", &self.options.peer)
+            .finish_non_exhaustive()
     }
 }

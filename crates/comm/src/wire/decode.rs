@@ -46,10 +46,12 @@ pub(super) struct Parts<'a> {
 impl<'a> Parts<'a> {
     pub(super) fn split(bytes: &'a [u8]) -> Result<Self, Refusal> {
         let header = Header::decode(bytes)?;
-        let length = || Refusal::new(Reason::Length, format!("{} bytes are not what the header says", bytes.len()));
+        let length =
+            || Refusal::new(Reason::Length, format!("{} bytes are not what the header says", bytes.len()));
         let signature_len = if header.key.is_some() { SIGNATURE_LENGTH } else { 0 };
         // All numbers are bounded by the length of the file before any is used.
-        let body_len = usize::try_from(header.body_len).ok().filter(|&n| n <= bytes.len()).ok_or_else(length)?;
+        let body_len =
+            usize::try_from(header.body_len).ok().filter(|&n| n <= bytes.len()).ok_or_else(length)?;
         let lengths = [header.table_len as usize, 8 * blocks_of(body_len), body_len, TRAILER, signature_len];
         if lengths.iter().try_fold(HEADER, |sum, &n| sum.checked_add(n)) != Some(bytes.len()) {
             return Err(length());
@@ -98,7 +100,10 @@ impl<'a> Parts<'a> {
     pub(super) fn format(&self) -> Result<Format, Refusal> {
         let bad = |detail: String| Refusal::new(Reason::Counts, detail);
         if Hash::of(self.table) != self.header.table {
-            return Err(Refusal::new(Reason::TableMismatch, "the table is not the one that the header names"));
+            return Err(Refusal::new(
+                Reason::TableMismatch,
+                "the table is not the one that the header names",
+            ));
         }
         let tensors = decode_table(self.table, self.header.tensors)?;
         let format = Format::new(self.header.codec, self.header.divide_by, tensors)
@@ -146,7 +151,10 @@ impl<'a> Payload<'a> {
         let parts = Parts::split(bytes)?;
         check_header(&parts.header, expect)?;
         if parts.table != format.table() {
-            return Err(Refusal::new(Reason::TableMismatch, "the table is not the one that the header names"));
+            return Err(Refusal::new(
+                Reason::TableMismatch,
+                "the table is not the one that the header names",
+            ));
         }
         parts.check_integrity()?;
         parts.check_signature()?;

@@ -7,7 +7,7 @@ use gristmill_core::{Code, Error, Result};
 
 use super::header::{Address, Header};
 use super::refusal::{Reason, Refusal};
-use super::{Hash, HEADER, TRAILER, blocks_of};
+use super::{HEADER, Hash, TRAILER, blocks_of};
 
 /// Tensors of a table at the most.
 const MAX_TENSORS: usize = 1 << 20;
@@ -242,7 +242,11 @@ impl Format {
 
     /// Bytes of a whole payload, which follow from the tensors and the codec alone.
     pub fn payload_len(&self, signed: bool) -> usize {
-        HEADER + self.table.len() + 8 * blocks_of(self.body_len()) + self.body_len() + TRAILER
+        HEADER
+            + self.table.len()
+            + 8 * blocks_of(self.body_len())
+            + self.body_len()
+            + TRAILER
             + if signed { ed25519_dalek::SIGNATURE_LENGTH } else { 0 }
     }
 
@@ -301,9 +305,11 @@ impl Format {
 fn tensor_bytes(codec: &Codec, tensor: &TensorEntry) -> Option<usize> {
     let words = match codec {
         Codec::Dense => tensor.chunking.elements(),
-        Codec::Sparse(layout) => {
-            tensor.chunking.chunks().checked_mul(layout.words_per_chunk())?.checked_add(layout.tensor_words())?
-        }
+        Codec::Sparse(layout) => tensor
+            .chunking
+            .chunks()
+            .checked_mul(layout.words_per_chunk())?
+            .checked_add(layout.tensor_words())?,
     };
     words.checked_mul(4)
 }
@@ -348,7 +354,8 @@ pub(super) fn decode_table(table: &[u8], count: u32) -> Result<Vec<TensorEntry>,
     let mut tensors = Vec::with_capacity(count as usize);
     for _ in 0..count {
         let (name, rank) = (number(take(2)?)?, number(take(2)?)?);
-        let name = std::str::from_utf8(take(name)?).map_err(|_| bad("has a name that is not UTF-8"))?.to_string();
+        let name =
+            std::str::from_utf8(take(name)?).map_err(|_| bad("has a name that is not UTF-8"))?.to_string();
         let shape = take(rank * 8)?.chunks_exact(8).map(number).collect::<Result<Vec<_>, _>>()?;
         let [rows, columns] = [number(take(8)?)?, number(take(8)?)?];
         let [block_rows, block_columns] = [number(take(4)?)?, number(take(4)?)?];

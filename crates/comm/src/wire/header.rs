@@ -64,7 +64,9 @@ pub struct Header {
 /// Whether a name may stand in an address: 1 to 64 letters, digits, `.`, `_` and `-`, first a letter or a digit.
 pub(crate) fn is_name(name: &str) -> bool {
     let ok = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    name.len() <= NAME && name.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric) && name.bytes().all(ok)
+    name.len() <= NAME
+        && name.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric)
+        && name.bytes().all(ok)
 }
 
 /// Fails for a name of a run or peer that no payload can carry.
@@ -189,7 +191,8 @@ fn codec_of(codec: u8, quantizer: u8, indices: u8, chunk: u32, k: u32) -> Result
         0 if (quantizer, indices, chunk, k) == (0, 0, 0, 0) => Ok(Codec::Dense),
         0 => Err(Refusal::new(Reason::Reserved, "a dense payload has no geometry")),
         1 => {
-            let (Some(quantizer), Some(indices)) = (Quantizer::from_id(quantizer), IndexCodec::from_id(indices))
+            let (Some(quantizer), Some(indices)) =
+                (Quantizer::from_id(quantizer), IndexCodec::from_id(indices))
             else {
                 return Err(Refusal::new(
                     Reason::Geometry,
