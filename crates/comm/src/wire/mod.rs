@@ -7,6 +7,7 @@ mod hash;
 mod header;
 mod inspect;
 mod refusal;
+mod spec;
 
 pub use decode::{Expect, Payload, format_of};
 pub use encode::{address, params_hash, seal};
@@ -16,6 +17,7 @@ pub use header::{Address, Header};
 pub(crate) use header::{check_name, is_name};
 pub use inspect::{Check, Inspection, TensorReport, inspect};
 pub use refusal::{Reason, Refusal};
+pub use spec::{FormatSpec, ParamSpec};
 
 /// No text begins like this, and a transfer that changes line ends breaks it.
 const MAGIC: [u8; 8] = *b"\x89GRIST\r\n";
