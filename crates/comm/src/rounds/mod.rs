@@ -67,16 +67,19 @@
 //! ```
 
 mod candidates;
+mod gather;
 mod manifest;
 mod meter;
 mod options;
+mod outcome;
 mod store;
 mod sync;
 
 pub use manifest::Refused;
 pub use meter::Meter;
 pub use options::SyncOptions;
-pub use sync::{Accepted, Contribution, Published, RoundSync, Standing};
+pub use outcome::{Accepted, Contribution, Published, Standing};
+pub use sync::RoundSync;
 
 #[cfg(doc)]
 use gristmill_core::Code;
