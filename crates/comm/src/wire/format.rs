@@ -252,7 +252,7 @@ impl Format {
 
     /// Checks every bit of a body of the right length.
     pub(super) fn check_body(&self, body: &[u8]) -> Result<(), Refusal> {
-        let each = |i: usize| self.walk(i, &body[self.tensor_range(i)], |_| ());
+        let each = |i: usize| self.walk(i, &body[self.tensor_range(i)], None);
         (0..self.tensors.len()).try_for_each(each)
     }
 
@@ -260,15 +260,16 @@ impl Format {
     /// have passed [`check_body`](Self::check_body).
     pub(super) fn tensor_norm(&self, i: usize, bytes: &[u8]) -> Result<(f64, u64), Refusal> {
         let (mut squares, mut nonzero) = (0f64, 0u64);
-        self.walk(i, bytes, |x| {
+        let mut add = |x: f32| {
             squares += f64::from(x) * f64::from(x);
             nonzero += u64::from(x != 0.0);
-        })?;
+        };
+        self.walk(i, bytes, Some(&mut add))?;
         Ok((squares, nonzero))
     }
 
-    /// Checks a tensor's bytes and gives its values in order; positions stay here.
-    fn walk(&self, i: usize, bytes: &[u8], mut value: impl FnMut(f32)) -> Result<(), Refusal> {
+    /// Checks a tensor's bytes, and gives its values in order to whoever wants them; positions stay here.
+    fn walk(&self, i: usize, bytes: &[u8], mut value: Option<&mut dyn FnMut(f32)>) -> Result<(), Refusal> {
         let tensor = &self.tensors[i];
         let refuse = |reason: Reason, place: String| {
             Refusal::new(reason, format!("tensor {:?}, {place}", tensor.name))
@@ -284,7 +285,9 @@ impl Format {
                     if !x.is_finite() || x.abs() > LARGEST {
                         return Err(refuse(Reason::Value, format!("element {at}: {x} is out of bounds")));
                     }
-                    value(x);
+                    if let Some(value) = &mut value {
+                        value(x);
+                    }
                 }
                 return Ok(());
             }
@@ -294,9 +297,12 @@ impl Format {
         for c in 0..tensor.chunking.chunks() {
             let first = layout.tensor_words() + c * layout.words_per_chunk();
             let elements = tensor.chunking.chunk(c).elements();
-            layout
-                .decode_chunk(&|at| word(first + at), elements, &levels, |_, x| value(x))
-                .map_err(|d| refuse(d.into(), format!("chunk {c}: {d}")))?;
+            let word = |at| word(first + at);
+            let checked = match &mut value {
+                Some(value) => layout.decode_chunk(&word, elements, &levels, |_, x| value(x)),
+                None => layout.check_chunk(&word, elements),
+            };
+            checked.map_err(|d| refuse(d.into(), format!("chunk {c}: {d}")))?;
         }
         Ok(())
     }
