@@ -19,6 +19,7 @@ const COMMANDS = [
   'doctor',
   'bench',
   'subset',
+  'sync inspect',
   ...['search', 'sample', 'fit', 'optimize'].map((c) => `mix ${c}`),
   ...['fit', 'ratio', 'critical'].map((c) => `law ${c}`),
 ];

@@ -20,6 +20,7 @@
  * | `DISCOUNT_FAILED` | counts of counts do not allow the discounts of modified Kneser-Ney |
  * | `OUT_OF_MEMORY` | the memory limit leaves no room for the work |
  * | `JOB_MISMATCH` | the output directory holds a job with another configuration or another input |
+ * | `TIMED_OUT` | what was waited for, such as other peers, did not come in time |
  * | `ABORTED` | the work was stopped |
  * | `SHAPE_MISMATCH` | a tensor's shape does not fit the others of an operation, or its elements |
  * | `DTYPE_MISMATCH` | a tensor's element type cannot serve an operation |
@@ -51,6 +52,7 @@ export const ERROR_CODES = [
   'DISCOUNT_FAILED',
   'OUT_OF_MEMORY',
   'JOB_MISMATCH',
+  'TIMED_OUT',
   'ABORTED',
   'SHAPE_MISMATCH',
   'DTYPE_MISMATCH',

@@ -55,6 +55,17 @@ export { Job } from './job.js';
 export * from './mix/index.js';
 export type { Logger } from './logger.js';
 export type * from './options.js';
+export {
+  hashParams,
+  inspectPayload,
+  type OpenedPayload,
+  openPayload,
+  type PayloadFormat,
+  type PayloadHeader,
+  type PayloadInspection,
+  type PayloadParam,
+  sealPayload,
+} from './payload.js';
 export { Ragged } from './ragged.js';
 export {
   combine,
@@ -77,6 +88,16 @@ export type {
   NormOptions,
   RopeOptions,
 } from './layers.js';
+export {
+  type AcceptedPayload,
+  type AcceptedRound,
+  type GatherOptions,
+  type PublishedPayload,
+  RoundSync,
+  type RoundSyncOptions,
+  type SyncCallOptions,
+  type SyncMeter,
+} from './sync.js';
 export {
   type AddMatmulOptions,
   type MatmulOptions,

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the peers that tests and benches compare with, under a folder of their own:
 #   bin/   lmplz, query, build_binary, kenlm_benchmark     built from the source package of kenlm
-#   venv/  Python with the kenlm module   (with --all also data-selection, for the DSIR benches)
+#   venv/  Python with the kenlm module, and moto, an S3 for tests   (with --all also data-selection, for the DSIR benches)
 #
 #   benches/peers/setup.sh [--all] [FOLDER]        default folder: target/peers
 #
@@ -36,6 +36,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1
 if ! "$dest/venv/bin/python" -c 'import kenlm' 2>/dev/null; then
   "$pip" install -q --no-build-isolation --no-binary kenlm "kenlm==$kenlm"
 fi
+"$pip" install -q 'moto[server]==5.2.5'
 if [ $all = yes ]; then
   "$pip" install -q data-selection==1.0.3 nltk==3.9.1
 fi

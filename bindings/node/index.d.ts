@@ -95,6 +95,26 @@ export declare class MixtureRegression {
   estimate(mixtures: string): Promise<string>
 }
 
+/** A peer's part in the rounds of a run. */
+export declare class RoundSyncHandle {
+  /** Opens the rounds at a directory or a URL; `options` is the JSON text of `RoundSyncOptions`. */
+  constructor(url: string, options: string)
+  /** The run. */
+  run(): string
+  /** What the exchange has cost so far: the JSON text of `SyncMeter`. */
+  meter(): string
+  /** Uploads this peer's payload of a round. The result is the JSON text of `PublishedPayload`. */
+  publish(round: number, payload: Uint8Array, cancel: CancelHandle): Promise<string>
+  /** What this peer published in a round, or null. */
+  published(round: number, cancel: CancelHandle): Promise<Uint8Array | null>
+  /** Waits until a round is decided, or decides it. */
+  gather(round: number, base: string | undefined | null, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<AcceptedRound>
+  /** A round that is decided, or null where it is not yet. */
+  replay(round: number, base: string | undefined | null, cancel: CancelHandle): Promise<AcceptedRound | null>
+  /** The first round that is not decided yet. */
+  nextRound(cancel: CancelHandle): Promise<number>
+}
+
 /** A handle of elements on a device. */
 export declare class TensorHandle {
   /** Releases it. Does nothing the second time. */
@@ -176,6 +196,14 @@ export declare class TerminalBar {
   clear(): void
 }
 
+/** A round that is decided. */
+export interface AcceptedRound {
+  /** The JSON text of `AcceptedRound` without the bytes of its payloads. */
+  summary: string
+  /** The bytes of each payload, in order. */
+  payloads: Array<Uint8Array>
+}
+
 /**
  * Measures the device of this selector. `options` is the JSON text of `BenchOptions`, the result that of the report;
  * `on_row` hears the line of every case as soon as it is done.
@@ -233,6 +261,15 @@ export declare function doctor(): string
 /** Estimates a language model. `options` and the summary are the JSON text of `FitOptions` and `FitSummary`. */
 export declare function fit(options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<string>
 
+/** The hash of parameters, in hexadecimal; `format` is the JSON text of `PayloadFormat`. */
+export declare function hashParams(format: string, tensors: Array<Float32Array>): Promise<string>
+
+/** What can be known of a payload: the JSON text of `PayloadInspection`. */
+export declare function inspectPayload(payload: Uint8Array): Promise<string>
+
+/** The same of files, one after the other: the JSON text of a list of `PayloadInspection` with `path`. */
+export declare function inspectPayloadFiles(paths: Array<string>, cancel: CancelHandle): Promise<string>
+
 /** Clusters embeddings in memory, `dimension` numbers each. `options` is the JSON text of `KMeansOptions`. */
 export declare function kmeans(embeddings: Float32Array, dimension: number, options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<Clusters>
 
@@ -266,6 +303,17 @@ export declare function mixSearch(options: string, cancel: CancelHandle, onProgr
 /** Opens a device by its selector, on a thread of its own: drivers take their time. */
 export declare function openDevice(selector: string, cancel: CancelHandle): Promise<DeviceHandle>
 
+/** A payload that was opened. */
+export interface OpenedPayload {
+  /** The JSON text of `PayloadInspection`. */
+  report: string
+  /** The bytes of each tensor, in order. */
+  tensors: Array<Uint8Array>
+}
+
+/** Opens a payload by what it says of itself, with every bit checked. */
+export declare function openPayload(payload: Uint8Array): Promise<OpenedPayload>
+
 /** How far a job is. */
 export interface ProgressEvent {
   /** What is being done. */
@@ -290,6 +338,9 @@ export declare function rate(options: string, cancel: CancelHandle, onProgress?:
 
 /** Scores a pool. `options` and the summary are the JSON text of `ScoreOptions` and `ScoreSummary`. */
 export declare function score(options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<string>
+
+/** Makes a payload with an open address of the bytes of each tensor. */
+export declare function sealPayload(format: string, base: string, tensors: Array<Uint8Array>): Promise<Uint8Array>
 
 /** Selects from a pool. `options` and the summary are the JSON text of `SelectOptions` and `SelectSummary`. */
 export declare function select(options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<string>

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The command line: `gristmill select | score | fit | rate | combine | mix | law | subset | doctor | bench`. */
+/** The command line: `gristmill select | score | fit | rate | combine | mix | law | subset | sync | doctor | bench`. */
 
 import { tmpdir } from 'node:os';
 
@@ -17,6 +17,7 @@ import { addRate } from './rate.js';
 import { addScore } from './score.js';
 import { addSelect } from './select.js';
 import { addSubset } from './subset.js';
+import { addSync } from './sync.js';
 
 // Without one, a layer of Mesa's Vulkan drivers complains on standard error when it looks for a display.
 process.env['XDG_RUNTIME_DIR'] ??= tmpdir();
@@ -52,6 +53,7 @@ addLaw(program);
 addSubset(program);
 addRate(program);
 addCombine(program);
+addSync(program);
 addDoctor(program);
 addBench(program);
 

@@ -60,6 +60,8 @@ codes! {
     OutOfMemory = "OUT_OF_MEMORY",
     /// The output directory holds a job with another configuration or another input.
     JobMismatch = "JOB_MISMATCH",
+    /// What was waited for did not come in time.
+    TimedOut = "TIMED_OUT",
     /// The caller asked to stop.
     Aborted = "ABORTED",
     /// A tensor's shape does not fit the others of an operation, or its bytes.

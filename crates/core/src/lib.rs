@@ -24,6 +24,7 @@ mod error;
 mod guard;
 pub mod hash;
 pub mod ops;
+pub mod payload;
 pub mod rng;
 mod shape;
 mod tensor;

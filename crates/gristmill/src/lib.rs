@@ -19,6 +19,7 @@ pub mod jobs;
 pub use bench::{BenchOptions, bench};
 pub use check::{CheckOptions, check};
 pub use doctor::{Cpu, Doctor, Readable, doctor};
+pub use gristmill_comm as comm;
 pub use gristmill_conformance as conformance;
 pub use gristmill_core as core;
 pub use gristmill_cpu as cpu;
