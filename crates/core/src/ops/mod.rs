@@ -18,6 +18,7 @@ mod linear_nll;
 mod loss_reduction;
 mod matmul;
 mod nll;
+mod payload_norm;
 mod philox;
 mod row_norm_scale;
 mod row_reduce;
@@ -25,6 +26,8 @@ mod scale;
 mod segment_reduce;
 mod softmax_stats;
 mod topk;
+mod topk_aggregate;
+mod topk_encode;
 
 pub use axpby::Axpby;
 pub use cast::Cast;
@@ -34,6 +37,7 @@ pub use linear_nll::LinearNll;
 pub use loss_reduction::{LossReduction, LossReductionOutput};
 pub use matmul::{Matmul, MatmulOptions, MatmulSizes};
 pub use nll::{Nll, NllOptions};
+pub use payload_norm::PayloadNorm;
 pub use philox::{Draw, Philox};
 pub use row_norm_scale::{RowNormScale, RowNormScaleOutput};
 pub use row_reduce::RowReduce;
@@ -41,6 +45,8 @@ pub use scale::Scale;
 pub use segment_reduce::SegmentReduce;
 pub use softmax_stats::{SoftmaxStats, SoftmaxStatsOutput};
 pub use topk::{Topk, TopkOutput};
+pub use topk_aggregate::TopkAggregate;
+pub use topk_encode::TopkEncode;
 
 use crate::{Code, Device, Error, Result, Tensor};
 
@@ -213,6 +219,12 @@ ops! {
     Topk,
     /// Rows clipped to a norm, and their sum.
     RowNormScale,
+    /// A pseudo-gradient as a payload of its greatest entries.
+    TopkEncode,
+    /// A step by the sum of payloads.
+    TopkAggregate,
+    /// The sum of squares of a payload.
+    PayloadNorm,
 }
 
 impl Op {
