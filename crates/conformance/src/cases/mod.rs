@@ -4,6 +4,7 @@ mod elementwise;
 mod faults;
 mod loss;
 mod matmul;
+mod payload;
 mod philox;
 mod reduce;
 mod row_norm_scale;
@@ -26,6 +27,7 @@ pub fn cases() -> Vec<Case> {
         philox::cases(),
         topk::cases(),
         row_norm_scale::cases(),
+        payload::cases(),
         faults::cases(),
     ]
     .into_iter()

@@ -1,7 +1,5 @@
 use std::fmt;
 
-use half::bf16;
-
 use super::{IndexCodec, LARGEST, PayloadLayout, Quantizer, SMALLEST, settle};
 
 /// What is wrong with the words of a chunk or tensor.
@@ -155,25 +153,33 @@ impl PayloadLayout {
     /// Checks the scale of a chunk.
     fn scale(&self, word: &impl Fn(usize) -> u32, levels: [f32; 4]) -> Result<Scale, Defect> {
         let magnitudes = match self.quantizer() {
-            Quantizer::SignMagnitude => {
-                let [low, high] =
-                    [word(0) as u16, (word(0) >> 16) as u16].map(|x| bf16::from_bits(x).to_f32());
-                if low > high {
-                    return Err(Defect::Scale);
-                }
-                [low, high]
-            }
-            Quantizer::Int8 => [f32::from_bits(word(0)); 2],
+            Quantizer::SignMagnitude => self.check_magnitudes(word(0))?,
+            Quantizer::Int8 => [self.check_step(word(0))?; 2],
             Quantizer::Reference | Quantizer::None => [0.0; 2],
         };
-        // A step is a 127th of a value, which may be as small as they come.
-        let smallest = if self.quantizer() == Quantizer::Int8 { SMALLEST / 128.0 } else { SMALLEST };
-        let bounded = |x: f32| x.to_bits() == 0 || (smallest..=LARGEST).contains(&x);
-        if magnitudes.iter().all(|&x| bounded(x)) {
-            Ok(Scale { magnitudes, levels })
-        } else {
-            Err(Defect::Scale)
-        }
+        Ok(Scale { magnitudes, levels })
+    }
+
+    /// The magnitudes that a chunk's first word is with `signMagnitude`, the low one first.
+    ///
+    /// # Errors
+    /// [`Defect::Scale`].
+    #[inline(always)]
+    pub fn check_magnitudes(&self, word: u32) -> Result<[f32; 2], Defect> {
+        let [low, high] = [f32::from_bits(word << 16), f32::from_bits(word & 0xFFFF_0000)];
+        let bounded = |x: f32| x.to_bits() == 0 || (SMALLEST..=LARGEST).contains(&x);
+        if bounded(low) && bounded(high) && low <= high { Ok([low, high]) } else { Err(Defect::Scale) }
+    }
+
+    /// The step that a chunk's first word is with `int8`: a 127th of a value, which may be as small as they come.
+    ///
+    /// # Errors
+    /// [`Defect::Scale`].
+    #[inline(always)]
+    pub fn check_step(&self, word: u32) -> Result<f32, Defect> {
+        let x = f32::from_bits(word);
+        let bounded = word == 0 || (SMALLEST / 128.0..=LARGEST).contains(&x);
+        if bounded { Ok(x) } else { Err(Defect::Scale) }
     }
 
     /// What a code stands for.
