@@ -22,7 +22,7 @@ fn digits(bits: u32, greatest: u32) -> u32 {
 }
 
 /// Of these magnitudes (normal or 0), two that stand for them, the low and the high one as `bf16` bits in the two halves of
-/// a word, and whether each is high. Scalars as in k-means with two centres (Lloyd 1982), in integers:
+/// a word, and in `high` a 1 for each that is high, a 0 for the others. Scalars as in k-means with two centres (Lloyd 1982), in integers:
 ///
 /// magnitudes are rounded down to `q`, in units of the last of 20 binary digits of the greatest; the split `t` begins
 /// as the mean of all `q`, then four times becomes the mean of the means of those from `t` on and those below, rounded
@@ -32,16 +32,16 @@ fn digits(bits: u32, greatest: u32) -> u32 {
 /// # Panics
 /// Where `high` is shorter than the magnitudes, or these are more than a chunk has.
 #[inline(always)]
-pub fn fit_magnitudes(magnitudes: &[f32], high: &mut [bool]) -> u32 {
+pub fn fit_magnitudes(magnitudes: &[f32], high: &mut [u32]) -> u32 {
     assert!(magnitudes.len() <= MAX_CHUNK && magnitudes.len() <= high.len());
     let high = &mut high[..magnitudes.len()];
     let greatest = magnitudes.iter().fold(0, |max, x| x.to_bits().max(max));
     if greatest == 0 {
-        high.fill(false);
+        high.fill(0);
         return 0;
     }
-    let mut q = [0u32; MAX_CHUNK];
-    let q = &mut q[..magnitudes.len()];
+    // The numbers q, until it is known which are high.
+    let q = high;
     let mut all = 0u32;
     for (q, x) in q.iter_mut().zip(magnitudes) {
         *q = digits(x.to_bits(), greatest);
@@ -62,8 +62,8 @@ pub fn fit_magnitudes(magnitudes: &[f32], high: &mut [bool]) -> u32 {
         split = (low + upper).div_ceil(2);
     }
     let (low, upper) = means(split);
-    for (high, &q) in high.iter_mut().zip(&*q) {
-        *high = q >= split;
+    for q in q {
+        *q = u32::from(*q >= split);
     }
     // The value of one unit; a product with a power of two is exact.
     let unit = f32::from_bits((greatest & EXPONENT) - ((DIGITS - 1) << 23));
@@ -119,10 +119,10 @@ mod tests {
             let (mut error, mut energy) = (0.0, 0.0);
             for seed in 0..64 {
                 let values = tail(seed, scale);
-                let mut high = [false; 64];
+                let mut high = [0; 64];
                 let pair = pair(fit_magnitudes(&values, &mut high));
                 for (x, high) in values.iter().zip(high) {
-                    error += f64::from(x - pair[usize::from(high)]).powi(2);
+                    error += f64::from(x - pair[high as usize]).powi(2);
                     energy += f64::from(*x).powi(2);
                 }
             }
@@ -134,15 +134,15 @@ mod tests {
     #[test]
     fn edges_of_magnitudes() {
         let fit = |values: &[f32]| {
-            let mut high = vec![false; values.len()];
+            let mut high = vec![9; values.len()];
             (pair(fit_magnitudes(values, &mut high)), high)
         };
-        assert_eq!(fit(&[0.0, 0.0]), ([0.0, 0.0], vec![false, false]));
-        assert_eq!(fit(&[1.5]), ([0.0, 1.5], vec![true]));
-        assert_eq!(fit(&[3.0, 3.0, 3.0]), ([0.0, 3.0], vec![true; 3]));
-        assert_eq!(fit(&[1.0, 4.0, 1.0]), ([1.0, 4.0], vec![false, true, false]));
+        assert_eq!(fit(&[0.0, 0.0]), ([0.0, 0.0], vec![0, 0]));
+        assert_eq!(fit(&[1.5]), ([0.0, 1.5], vec![1]));
+        assert_eq!(fit(&[3.0, 3.0, 3.0]), ([0.0, 3.0], vec![1; 3]));
+        assert_eq!(fit(&[1.0, 4.0, 1.0]), ([1.0, 4.0], vec![0, 1, 0]));
         assert_eq!(fit(&[super::super::LARGEST; 2]).0[1], super::super::LARGEST);
-        assert_eq!(fit(&[super::super::SMALLEST, 1.0]), ([0.0, 1.0], vec![false, true]));
+        assert_eq!(fit(&[super::super::SMALLEST, 1.0]), ([0.0, 1.0], vec![0, 1]));
     }
 
     #[test]

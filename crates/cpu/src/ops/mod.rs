@@ -11,6 +11,7 @@ mod linear_nll;
 mod loss_reduction;
 mod matmul;
 mod nll;
+mod payload_norm;
 mod philox;
 mod reduce;
 mod row_norm_scale;
@@ -20,6 +21,8 @@ mod segment_reduce;
 mod softmax;
 mod softmax_stats;
 mod topk;
+mod topk_aggregate;
+mod topk_encode;
 
 pub use loss_reduction::{LossReduction, loss_reduction};
 pub use segment_reduce::segment_sum;
@@ -51,6 +54,9 @@ pub(crate) fn run(op: &Op, access: &Access) -> Result<()> {
         Op::Philox(op) => philox::run(op, access),
         Op::Topk(op) => topk::run(op, access),
         Op::RowNormScale(op) => row_norm_scale::run(op, access),
+        Op::TopkEncode(op) => topk_encode::run(op, access),
+        Op::TopkAggregate(op) => topk_aggregate::run(op, access),
+        Op::PayloadNorm(op) => payload_norm::run(op, access),
         other => Err(crate::reference::not_yet(other)),
     }
 }

@@ -63,10 +63,9 @@ fn pack(layout: &PayloadLayout, positions: &[usize], values: &[f32], words: &mut
     let mut scale = 0;
     match layout.quantizer() {
         Quantizer::SignMagnitude => {
-            let mut high = vec![false; values.len()];
+            let mut high = vec![0; values.len()];
             scale = fit_magnitudes(&magnitudes, &mut high);
-            codes =
-                high.iter().enumerate().map(|(i, &h)| u32::from(h) << 1 | u32::from(negative(i))).collect();
+            codes = high.iter().enumerate().map(|(i, &h)| h << 1 | u32::from(negative(i))).collect();
         }
         Quantizer::Int8 => {
             let (step, count) = fit_step(magnitudes.iter().copied().fold(0.0, f32::max));
