@@ -56,7 +56,8 @@ impl fmt::Display for Defect {
 }
 
 /// Whether a number may stand in a payload: 0 without a sign, or of a magnitude within bounds.
-fn allowed(x: f32) -> bool {
+#[inline(always)]
+pub fn is_value(x: f32) -> bool {
     x.to_bits() == 0 || (SMALLEST..=LARGEST).contains(&x.abs())
 }
 
@@ -96,7 +97,7 @@ impl PayloadLayout {
             return Ok([0.0; 4]);
         }
         let levels = [0, 1, 2, 3].map(|i| f32::from_bits(word(i)));
-        if levels.iter().all(|&x| allowed(x)) { Ok(levels) } else { Err(Defect::Value) }
+        if levels.iter().all(|&x| is_value(x)) { Ok(levels) } else { Err(Defect::Value) }
     }
 
     /// Checks the words of a chunk that has this many elements: every bit. `word` gives word `i` of
@@ -199,13 +200,18 @@ impl PayloadLayout {
             },
             Quantizer::None => {
                 let x = f32::from_bits(code);
-                if allowed(x) { Ok(x) } else { Err(Defect::Value) }
+                if is_value(x) { Ok(x) } else { Err(Defect::Value) }
             }
         }
     }
 
-    /// Whether all bits beside the entries' are 0.
-    fn check_padding(&self, word: &impl Fn(usize) -> u32, entries: usize) -> Result<(), Defect> {
+    /// Checks that all bits beside those of the entries' codes and positions are 0; not those of the bit string, whose
+    /// population and positions tell.
+    ///
+    /// # Errors
+    /// [`Defect::Padding`].
+    #[inline]
+    pub fn check_padding(&self, word: &impl Fn(usize) -> u32, entries: usize) -> Result<(), Defect> {
         let codes = 32 * self.codes().start + entries * self.code_bits();
         let lows = 32 * self.lows().start + entries * self.low_bits() as usize;
         if clear(word, codes, self.codes().end) && clear(word, lows, self.lows().end) {
@@ -341,7 +347,7 @@ mod tests {
                 let words: Vec<u32> =
                     (0..layout.words_per_chunk()).map(|i| random(seed, i as u64) as u32).collect();
                 for entry in decode(&layout, &words, elements).unwrap_or_default() {
-                    assert!(entry.0 < elements && allowed(entry.1.abs()), "{layout:?}");
+                    assert!(entry.0 < elements && is_value(entry.1.abs()), "{layout:?}");
                 }
             }
         }

@@ -1,6 +1,6 @@
 use gristmill_core::Result;
 use gristmill_core::ops::PayloadNorm;
-use gristmill_core::payload::{Defect, LARGEST, PayloadLayout, Quantizer, SMALLEST};
+use gristmill_core::payload::{Defect, PayloadLayout, Quantizer, SMALLEST, is_value};
 use rayon::prelude::*;
 
 use crate::access::Access;
@@ -103,8 +103,7 @@ fn square(layout: &PayloadLayout, words: &[u32], entries: usize, levels: [f32; 4
         }
         Quantizer::None => codes[..entries].iter().try_fold(0.0, |sum, &bits| {
             let x = f32::from_bits(bits);
-            let allowed = bits == 0 || (SMALLEST..=LARGEST).contains(&x.abs());
-            if allowed { Ok(sum + x * x) } else { Err(Defect::Value) }
+            if is_value(x) { Ok(sum + x * x) } else { Err(Defect::Value) }
         }),
     }
 }

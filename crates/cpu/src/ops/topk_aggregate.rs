@@ -1,6 +1,6 @@
 use gristmill_core::Result;
 use gristmill_core::ops::TopkAggregate;
-use gristmill_core::payload::{MAX_CHUNK, settle};
+use gristmill_core::payload::{IndexCodec, LARGEST, MAX_CHUNK, PayloadLayout, Quantizer, is_value, settle};
 use rayon::prelude::*;
 
 use super::PARALLEL;
@@ -45,6 +45,15 @@ impl Default for Sums {
     }
 }
 
+impl Sums {
+    #[inline(always)]
+    fn add(&mut self, position: usize, v: f32) {
+        self.sums[position] += v;
+        self.counts[position] += 1;
+        self.touched[position / 64] |= 1 << (position % 64);
+    }
+}
+
 struct Peers<'a> {
     op: &'a TopkAggregate,
     payloads: Vec<&'a [u32]>,
@@ -58,18 +67,13 @@ impl Peers<'_> {
         let (layout, chunking) = (&self.op.layout, &self.op.chunking);
         let chunk = chunking.chunk(i);
         let at = layout.tensor_words() + i * layout.words_per_chunk();
-        let mut fault = None;
         for (peer, (payload, &weight)) in self.payloads.iter().zip(self.weights).enumerate() {
             let words = &payload[at..at + layout.words_per_chunk()];
-            let decoded = layout.check_levels(&|i| payload[i]).and_then(|levels| {
-                layout.decode_chunk(&|i| words[i], chunk.elements(), &levels, |position, v| {
-                    sums.sums[position] += settle(weight * v);
-                    sums.counts[position] += 1;
-                    sums.touched[position / 64] |= 1 << (position % 64);
-                })
-            });
-            if decoded.is_err() {
-                fault = fault.or(Some((peer * chunking.chunks() + i) as u64));
+            let levels = layout.check_levels(&|i| payload[i]);
+            let sound = levels.is_ok_and(|levels| add(layout, words, chunk.elements(), levels, weight, sums));
+            if !sound {
+                *sums = Sums::default();
+                return Some((peer * chunking.chunks() + i) as u64);
             }
         }
         let origin = chunk.row * chunking.columns() + chunk.column - first;
@@ -85,6 +89,113 @@ impl Peers<'_> {
                 }
             }
         }
-        fault
+        None
     }
+}
+
+/// Takes bits from words, from the least significant on.
+struct Bits<'a> {
+    words: std::slice::Iter<'a, u32>,
+    pending: u64,
+    count: u32,
+}
+
+impl<'a> Bits<'a> {
+    fn new(words: &'a [u32]) -> Self {
+        Self { words: words.iter(), pending: 0, count: 0 }
+    }
+
+    #[inline(always)]
+    fn take(&mut self, bits: u32) -> u32 {
+        if self.count < bits {
+            self.pending |= u64::from(self.words.next().copied().unwrap_or(0)) << self.count;
+            self.count += 32;
+        }
+        let value = self.pending & ((1 << bits) - 1);
+        self.pending >>= bits;
+        self.count -= bits;
+        value as u32
+    }
+}
+
+/// Adds the entries of a chunk, times a weight; whether its words are sound. What was added of others is void.
+fn add(
+    layout: &PayloadLayout,
+    words: &[u32],
+    elements: usize,
+    levels: [f32; 4],
+    weight: f32,
+    sums: &mut Sums,
+) -> bool {
+    let entries = layout.entries(elements);
+    if layout.check_padding(&|i| words[i], entries).is_err() {
+        return false;
+    }
+    let mut codes = Bits::new(&words[layout.codes()]);
+    let weighted = |v: f32| settle(weight * v);
+    let mut sound = true;
+    let ascending = match layout.quantizer() {
+        Quantizer::SignMagnitude => {
+            let Ok([low, high]) = layout.check_magnitudes(words[0]) else { return false };
+            let table = [low, -low, high, -high].map(weighted);
+            positions(layout, words, entries, elements, |p| sums.add(p, table[codes.take(2) as usize]))
+        }
+        Quantizer::Reference => {
+            let table = levels.map(weighted);
+            positions(layout, words, entries, elements, |p| sums.add(p, table[codes.take(2) as usize]))
+        }
+        Quantizer::Int8 => {
+            let Ok(step) = layout.check_step(words[0]) else { return false };
+            positions(layout, words, entries, elements, |p| {
+                let steps = codes.take(8) as u8 as i8;
+                let v = settle(f32::from(steps) * step);
+                sound &= steps > i8::MIN && v.abs() <= LARGEST;
+                sums.add(p, weighted(v));
+            })
+        }
+        Quantizer::None => positions(layout, words, entries, elements, |p| {
+            let v = f32::from_bits(codes.take(32));
+            sound &= is_value(v);
+            sums.add(p, weighted(v));
+        }),
+    };
+    sound && ascending
+}
+
+/// Visits the positions of a chunk's entries; whether they ascend within its elements. Others are brought into bounds.
+#[inline(always)]
+fn positions(
+    layout: &PayloadLayout,
+    words: &[u32],
+    entries: usize,
+    elements: usize,
+    mut visit: impl FnMut(usize),
+) -> bool {
+    let (mut lows, bits) = (Bits::new(&words[layout.lows()]), layout.low_bits());
+    let (mut next, mut sound) = (0, true);
+    let mut visit = |p: usize| {
+        sound &= (next..elements).contains(&p);
+        next = p + 1;
+        visit(p % MAX_CHUNK);
+    };
+    if layout.indices() == IndexCodec::Packed12 {
+        (0..entries).for_each(|_| visit(lows.take(bits) as usize));
+        return sound;
+    }
+    let highs = &words[layout.highs()];
+    if highs.iter().map(|w| w.count_ones() as usize).sum::<usize>() != entries {
+        return false;
+    }
+    // The i-th bit set is at i or behind.
+    let mut i = 0;
+    for (at, &word) in highs.iter().enumerate() {
+        let mut left = word;
+        while left != 0 {
+            let bit = 32 * at + left.trailing_zeros() as usize;
+            left &= left - 1;
+            visit((bit - i) << bits | lows.take(bits) as usize);
+            i += 1;
+        }
+    }
+    sound
 }

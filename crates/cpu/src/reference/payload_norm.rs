@@ -1,6 +1,6 @@
 use gristmill_core::Result;
 use gristmill_core::ops::PayloadNorm;
-use gristmill_core::payload::{Defect, LARGEST, PayloadLayout, Quantizer, SMALLEST};
+use gristmill_core::payload::{Defect, PayloadLayout, Quantizer, SMALLEST, is_value};
 
 use crate::access::Access;
 use crate::reference::fail_at;
@@ -71,9 +71,8 @@ fn square(layout: &PayloadLayout, words: &[u32], entries: usize, levels: [f32; 4
             let squares = codes.map(|c| i32::from(c as u8 as i8).pow(2)).sum::<i32>();
             Ok((squares as f32 * step) * step)
         }
-        Quantizer::None => codes.map(f32::from_bits).try_fold(0.0, |sum, x| {
-            let allowed = x.to_bits() == 0 || (SMALLEST..=LARGEST).contains(&x.abs());
-            if allowed { Ok(sum + x * x) } else { Err(Defect::Value) }
-        }),
+        Quantizer::None => codes
+            .map(f32::from_bits)
+            .try_fold(0.0, |sum, x| if is_value(x) { Ok(sum + x * x) } else { Err(Defect::Value) }),
     }
 }
