@@ -4,5 +4,6 @@
 //! times or more; all of them apply the same sum and end with the same bits. This crate holds the parts
 //! of that which are no operations of a device.
 
+pub mod method;
 pub mod rounds;
 pub mod wire;

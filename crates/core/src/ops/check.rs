@@ -125,10 +125,10 @@ pub(super) fn chunked(
         )
         .at_column(name));
     }
-    if chunking.block() != layout.chunk() {
+    if chunking.block() > layout.chunk() {
         return Err(Error::invalid_argument(
             "chunking",
-            format!("chunks of {} for a layout of {}", chunking.block(), layout.chunk()),
+            format!("chunks of {} in a layout for {}", chunking.block(), layout.chunk()),
         ));
     }
     Ok(())
