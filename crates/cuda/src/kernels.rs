@@ -17,6 +17,7 @@ kernels!(
     "loss_reduction",
     "matmul",
     "nll",
+    "payload_norm",
     "philox",
     "row_norm_scale",
     "row_reduce",
@@ -24,6 +25,8 @@ kernels!(
     "segment_reduce",
     "softmax_stats",
     "topk",
+    "topk_aggregate",
+    "topk_encode",
 );
 
 /// The PTX of an operation.

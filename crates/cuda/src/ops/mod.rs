@@ -8,6 +8,7 @@ mod linear_nll;
 mod loss_reduction;
 mod matmul;
 mod nll;
+mod payload_norm;
 mod philox;
 mod row_norm_scale;
 mod row_reduce;
@@ -15,6 +16,8 @@ mod scale;
 mod segment_reduce;
 mod softmax_stats;
 mod topk;
+mod topk_aggregate;
+mod topk_encode;
 
 use gristmill_core::ops::Op;
 use gristmill_core::{Code, DType, Error, Result, Tensor};
@@ -44,6 +47,9 @@ pub(crate) fn run(op: &Op, cx: &mut Context<'_>) -> Result<()> {
         Op::Philox(op) => philox::run(op, cx),
         Op::Topk(op) => topk::run(op, cx),
         Op::RowNormScale(op) => row_norm_scale::run(op, cx),
+        Op::TopkEncode(op) => topk_encode::run(op, cx),
+        Op::TopkAggregate(op) => topk_aggregate::run(op, cx),
+        Op::PayloadNorm(op) => payload_norm::run(op, cx),
         other => Err(Error::new(Code::Unsupported, format!("no CUDA kernel for {}", other.name()))),
     }
 }
