@@ -198,7 +198,7 @@ fn a_payload_that_does_not_belong_is_refused_before_anything_changes() {
         assert_eq!(bits(b.params()), before);
     }
     assert_eq!(b.apply(&[]).unwrap_err().code(), Code::EmptyInput);
-    b.apply(&[good.clone()]).unwrap();
+    b.apply(std::slice::from_ref(&good)).unwrap();
     // Once more: the parameters are no longer those that it was made from.
     let after = bits(b.params());
     assert!(b.apply(&[good]).is_err());
@@ -303,7 +303,7 @@ impl Problem {
         let noise = normal(seed, STEPS * BATCH);
         for step in 0..STEPS {
             let mut gradient = vec![0.0; WIDTH];
-            for example in step * BATCH..(step + 1) * BATCH {
+            for (example, noise) in noise.iter().enumerate().skip(step * BATCH).take(BATCH) {
                 let mut x = self.spread.clone();
                 for (word, x) in x.chunks_mut(32).enumerate() {
                     let signs = random.bits((example * WIDTH / 32 + word) as u64);
@@ -312,7 +312,7 @@ impl Problem {
                         .for_each(|(i, x)| *x = f32::from_bits(x.to_bits() | (signs >> i & 1) << 31));
                 }
                 let error: f32 = x.iter().zip(&w).zip(&self.truth).map(|((x, w), t)| x * (w - t)).sum();
-                let error = (error - NOISE * noise[example]) / BATCH as f32;
+                let error = (error - NOISE * noise) / BATCH as f32;
                 gradient.iter_mut().zip(&x).for_each(|(g, x)| *g += error * x);
             }
             w.iter_mut().zip(&gradient).for_each(|(w, g)| *w -= INNER_LR * g);

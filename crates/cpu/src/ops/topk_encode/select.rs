@@ -109,7 +109,7 @@ impl Selection {
             Vectors::Avx2 => unsafe { x86::mark_avx2(blocks, threshold, above) },
             Vectors::Baseline => mark(blocks, threshold, above),
         }
-        if n % 64 > 0 {
+        if !n.is_multiple_of(64) {
             above[n / 64] &= (1 << (n % 64)) - 1;
         }
         above.iter().map(|word| word.count_ones() as usize).sum()
