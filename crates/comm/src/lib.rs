@@ -5,5 +5,6 @@
 //! of that which are no operations of a device: [`wire`], the payloads as bytes, of which every bit is checked before
 //! any is used; and [`rounds`], how peers that share nothing but a store agree on what a round is made of.
 
+pub mod method;
 pub mod rounds;
 pub mod wire;

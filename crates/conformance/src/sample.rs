@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use gristmill_core::ops::{ActivationKind, Draw as Philox, Op, Reduction};
+use gristmill_core::payload::{Chunking, PayloadLayout};
 use gristmill_core::{Device, Result, Tensor};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -262,9 +263,33 @@ fn describe(op: &Op) -> Described<'_> {
             vec![("out", &o.out)],
         ),
         Op::BiasAdd(o) => (vec![], vec![("x", &o.x), ("bias", &o.bias)], vec![("x", &o.x)]),
+        Op::TopkEncode(o) => (
+            [("decay", single(o.decay))].into_iter().chain(payload(&o.chunking, &o.layout)).collect(),
+            vec![("base", &o.base), ("local", &o.local), ("residual", &o.residual)],
+            vec![("residualOut", &o.residual_out), ("payload", &o.payload)],
+        ),
+        Op::TopkAggregate(o) => (
+            payload(&o.chunking, &o.layout),
+            vec![
+                ("payloads", &o.payloads), ("weights", &o.weights), ("steps", &o.steps), ("theta", &o.theta),
+            ],
+            vec![("theta", &o.theta)],
+        ),
+        Op::PayloadNorm(o) => {
+            (payload(&o.chunking, &o.layout), vec![("payloads", &o.payloads)], vec![("out", &o.out)])
+        }
         _ => (vec![], vec![], vec![]),
     };
     Described { scalars: scalars.into_iter().map(|(name, v)| (name.into(), v)).collect(), inputs, outputs }
+}
+
+fn payload(chunking: &Chunking, layout: &PayloadLayout) -> Vec<(&'static str, Value)> {
+    vec![
+        ("block", json!([chunking.block_rows(), chunking.block_columns()])),
+        ("topK", json!(layout.k())),
+        ("quantizer", json!(layout.quantizer().name())),
+        ("indices", json!(layout.indices().name())),
+    ]
 }
 
 fn losses(vocab: usize, softcap: Option<f32>) -> Vec<(&'static str, Value)> {

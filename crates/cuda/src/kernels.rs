@@ -22,6 +22,7 @@ kernels!(
     "matmul",
     "nll",
     "norm",
+    "payload_norm",
     "philox",
     "rope",
     "row_norm_scale",
@@ -30,6 +31,8 @@ kernels!(
     "segment_reduce",
     "softmax_stats",
     "topk",
+    "topk_aggregate",
+    "topk_encode",
 );
 
 /// The PTX of an operation.

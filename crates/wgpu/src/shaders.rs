@@ -14,10 +14,10 @@ macro_rules! texts {
 }
 
 const TEXTS: &[(&str, &str)] = texts!("": "activation" "attention" "axpby" "bias_add" "cast" "copy" "fill" "gather"
-    "linear_nll" "loss_reduction" "matmul" "nll" "norm" "philox" "rope" "row_norm_scale" "row_reduce" "scale"
-    "segment_reduce" "softmax_stats" "subgroups" "topk");
+    "linear_nll" "loss_reduction" "matmul" "nll" "norm" "payload_norm" "philox" "rope" "row_norm_scale" "row_reduce" "scale"
+    "segment_reduce" "softmax_stats" "subgroups" "topk" "topk_aggregate" "topk_encode");
 
-const LIBRARIES: &[(&str, &str)] = texts!("lib/": "activations" "bits" "element" "load" "lse" "main" "math" "reduce" "reduction"
+const LIBRARIES: &[(&str, &str)] = texts!("lib/": "activations" "bits" "element" "load" "lse" "main" "math" "payload" "reduce" "reduction"
     "rows" "segments" "stream" "sum" "target" "tile" "topk_large" "topk_order" "topk_pick" "words");
 
 /// A definition and the values that it takes.
@@ -30,6 +30,7 @@ const ONLY_F32: &[&str] = &["f32"];
 const RULES: &[&str] = &["sum", "max", "sum_squares"];
 const THREADS: &[&str] = &["8", "32", "256"];
 const READING: &[&str] = &["whole", "partial"];
+const QUANTIZERS: &[&str] = &["signMagnitude", "reference", "int8", "none"];
 const MERGE: &[&str] = &["merge"];
 
 /// Shaders with the choices of which any combination is a variant; beside `SUBGROUP` and `READ`, which all have.
@@ -65,6 +66,8 @@ const VARIANTS: &[(&str, &[Choice])] = &[
     ("nll", &[("STAGE", MERGE), ("THREADS", THREADS), ("X", ONLY_F32), ("BIAS", FLAG), ("CAP", FLAG)]),
     ("norm", &[("STAGE", &["stats"]), ("KIND", &["rms", "layer"]), ("X", FLOATS)]),
     ("norm", &[("STAGE", &["apply"]), ("X", FLOATS), ("OUT", FLOATS), ("WEIGHT", FLAG), ("BIAS", FLAG)]),
+    ("payload_norm", &[("STEP", &["chunks"]), ("QUANTIZER", QUANTIZERS)]),
+    ("payload_norm", &[("STEP", &["sums"]), ("QUANTIZER", &["none"])]),
     ("philox", &[("DRAW", &["bits", "uniform", "normal"])]),
     ("rope", &[("ORDER", &["halves", "interleaved"]), ("OUT", FLOATS)]),
     ("row_norm_scale", &[("PASS", &["norms"]), ("STAGE", READING), ("THREADS", THREADS), ("X", FLOATS)]),
@@ -85,6 +88,8 @@ const VARIANTS: &[(&str, &[Choice])] = &[
             &["chunk", "start", "histogram", "pick", "clear", "take", "sort_far", "sort_near", "write"],
         )],
     ),
+    ("topk_aggregate", &[("QUANTIZER", QUANTIZERS)]),
+    ("topk_encode", &[("QUANTIZER", &["signMagnitude", "int8", "none"])]),
 ];
 
 fn find(texts: &[(&'static str, &'static str)], name: &str) -> Result<&'static str> {

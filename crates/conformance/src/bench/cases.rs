@@ -3,9 +3,10 @@
 use gristmill_core::device::DeviceKind;
 use gristmill_core::ops::{
     Activation, ActivationKind, Attention, Axpby, BiasAdd, Cast, Copy, Draw, Fill, Gather, LinearNll,
-    LossReduction, Matmul, Nll, Norm, NormKind, Op, Philox, Reduction, Rope, RowNormScale, RowReduce, Scale,
-    SegmentReduce, SoftmaxStats, Topk,
+    LossReduction, Matmul, Nll, Norm, NormKind, Op, PayloadNorm, Philox, Reduction, Rope, RowNormScale,
+    RowReduce, Scale, SegmentReduce, SoftmaxStats, Topk, TopkAggregate, TopkEncode,
 };
+use gristmill_core::payload::{Chunking, IndexCodec, PayloadLayout, Quantizer};
 use gristmill_core::{DType, Device, Result, Tensor};
 
 /// What binds an operation.
@@ -139,7 +140,7 @@ pub(super) fn limits(device: &Device) -> Vec<BenchCase> {
 /// All cases for a device of this kind.
 pub(super) fn cases(device: &Device) -> Vec<BenchCase> {
     let s = Sizes::of(device);
-    [elementwise(&s), reductions(&s), losses(&s), products(&s), transformers(&s), selections(&s)]
+    [elementwise(&s), reductions(&s), losses(&s), products(&s), transformers(&s), selections(&s), exchanges(&s)]
         .into_iter()
         .flatten()
         .collect()
@@ -355,5 +356,59 @@ fn selections(s: &Sizes) -> Vec<BenchCase> {
         philox(Draw::Normal, "normal"),
         topk(4096, 64),
         topk(1 << 20, 10_486),
+    ]
+}
+
+/// A matrix of n elements in blocks, at the sizes of low-communication training.
+fn exchanges(s: &Sizes) -> Vec<BenchCase> {
+    const PEERS: usize = 20;
+    const COLUMNS: usize = 1 << 11;
+    let (n, rows) = (s.n, s.n / COLUMNS);
+    let geometry = move || -> Result<_> {
+        let layout = PayloadLayout::new(4096, 64, Quantizer::SignMagnitude, IndexCodec::EliasFano)?;
+        Ok((Chunking::of(&[rows, COLUMNS], 4096)?, layout))
+    };
+    let encode = move |device: &Device, seed: u64| -> Result<TopkEncode> {
+        let (chunking, layout) = geometry()?;
+        let normal = |i| device.philox([rows, COLUMNS], Draw::Normal, seed, i, 0);
+        Ok(TopkEncode {
+            base: normal(0)?,
+            local: normal(1)?,
+            residual: normal(2)?,
+            residual_out: device.empty(DType::F32, [rows, COLUMNS])?,
+            payload: device.empty(DType::U32, [layout.words(&chunking)])?,
+            chunking,
+            layout,
+            decay: 0.95,
+        })
+    };
+    let payloads = move |device: &Device| -> Result<Tensor> {
+        let (chunking, layout) = geometry()?;
+        let all = device.empty(DType::U32, [PEERS, layout.words(&chunking)])?;
+        for peer in 0..PEERS {
+            let payload = all.narrow(peer, 1)?.reshape([layout.words(&chunking)])?;
+            device.run(TopkEncode { payload, ..encode(device, peer as u64)? })?;
+        }
+        Ok(all)
+    };
+    vec![
+        case("topk_encode", format!("{n}/4096/64"), Bind::Copy, move |device| encode(device, 1)),
+        case("topk_aggregate", format!("{n}/4096/64/{PEERS}"), Bind::Copy, move |device| {
+            let (chunking, layout) = geometry()?;
+            let steps: Vec<f32> = (0..=PEERS).map(|c| 0.7 / c.max(1) as f32).collect();
+            Ok(TopkAggregate {
+                payloads: payloads(device)?,
+                weights: device.tensor(vec![1f32; PEERS], [PEERS])?,
+                steps: device.tensor(steps, [PEERS + 1])?,
+                theta: normal(device, DType::F32, &[rows, COLUMNS])?,
+                chunking,
+                layout,
+            })
+        }),
+        case("payload_norm", format!("{n}/4096/64/{PEERS}"), Bind::Read, move |device| {
+            let (chunking, layout) = geometry()?;
+            let out = device.empty(DType::F32, [PEERS])?;
+            Ok(PayloadNorm { payloads: payloads(device)?, out, chunking, layout })
+        }),
     ]
 }

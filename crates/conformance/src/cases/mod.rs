@@ -5,6 +5,7 @@ mod elementwise;
 mod faults;
 mod loss;
 mod matmul;
+mod payload;
 mod philox;
 mod reduce;
 mod row_norm_scale;
@@ -30,6 +31,7 @@ pub fn cases() -> Vec<Case> {
         row_norm_scale::cases(),
         transformer::cases(),
         attention::cases(),
+        payload::cases(),
         faults::cases(),
     ]
     .into_iter()

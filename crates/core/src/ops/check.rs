@@ -1,5 +1,6 @@
 //! The rules that operations share.
 
+use crate::payload::{Chunking, PayloadLayout};
 use crate::{Code, DType, Error, Result, Tensor};
 
 /// The element type is one of these.
@@ -131,4 +132,41 @@ pub(super) fn softcap(softcap: Option<f32>) -> Result<()> {
 /// Bytes of all these tensors together.
 pub(super) fn bytes(tensors: &[&Tensor]) -> u64 {
     tensors.iter().map(|t| t.bytes() as u64).sum()
+}
+
+/// A tensor has the elements that are cut into chunks, of a size that the layout has positions for.
+pub(super) fn chunked(
+    name: &str,
+    tensor: &Tensor,
+    chunking: &Chunking,
+    layout: &PayloadLayout,
+) -> Result<()> {
+    if tensor.len() != chunking.elements() {
+        return Err(Error::new(
+            Code::ShapeMismatch,
+            format!("expected {} elements as the chunking has, given {}", chunking.elements(), tensor.len()),
+        )
+        .at_column(name));
+    }
+    if chunking.block() > layout.chunk() {
+        return Err(Error::invalid_argument(
+            "chunking",
+            format!("chunks of {} in a layout for {}", chunking.block(), layout.chunk()),
+        ));
+    }
+    Ok(())
+}
+
+/// How many payloads there are.
+pub(super) fn payloads(tensor: &Tensor, chunking: &Chunking, layout: &PayloadLayout) -> Result<usize> {
+    /// Where counts of peers take 16 bits.
+    const PEERS: usize = 65_535;
+    dtype("payloads", tensor, &[DType::U32])?;
+    rank("payloads", tensor, 2)?;
+    let (peers, _) = tensor.shape().rows_cols();
+    if peers > PEERS {
+        return Err(Error::invalid_argument("payloads", format!("at most {PEERS}, given {peers}")));
+    }
+    shape("payloads", tensor, &[peers, layout.words(chunking)])?;
+    Ok(peers)
 }

@@ -23,6 +23,7 @@ mod loss_reduction;
 mod matmul;
 mod nll;
 mod norm;
+mod payload_norm;
 mod philox;
 mod rope;
 mod row_norm_scale;
@@ -31,6 +32,8 @@ mod scale;
 mod segment_reduce;
 mod softmax_stats;
 mod topk;
+mod topk_aggregate;
+mod topk_encode;
 
 pub use activation::{Activation, ActivationKind, ActivationOptions};
 pub use attention::{Attention, AttentionOptions};
@@ -45,6 +48,7 @@ pub use loss_reduction::{LossReduction, LossReductionOutput};
 pub use matmul::{Matmul, MatmulOptions, MatmulSizes};
 pub use nll::{Nll, NllOptions};
 pub use norm::{Norm, NormKind, NormOptions};
+pub use payload_norm::PayloadNorm;
 pub use philox::{Draw, Philox};
 pub use rope::{Rope, RopeOptions};
 pub use row_norm_scale::{RowNormScale, RowNormScaleOutput};
@@ -53,6 +57,8 @@ pub use scale::Scale;
 pub use segment_reduce::SegmentReduce;
 pub use softmax_stats::{SoftmaxStats, SoftmaxStatsOutput};
 pub use topk::{Topk, TopkOutput};
+pub use topk_aggregate::TopkAggregate;
+pub use topk_encode::TopkEncode;
 
 use crate::{Code, Device, Error, Result, Tensor};
 
@@ -264,6 +270,12 @@ ops! {
     Activation,
     /// A number added to every column, in place.
     BiasAdd,
+    /// A pseudo-gradient as a payload of its greatest entries.
+    TopkEncode,
+    /// A step by the sum of payloads.
+    TopkAggregate,
+    /// The sum of squares of a payload.
+    PayloadNorm,
 }
 
 impl Op {

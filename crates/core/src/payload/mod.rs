@@ -33,13 +33,15 @@
 //! everywhere. [`settle`] is applied wherever an operation here says that a number is settled.
 
 mod chunking;
+mod fit;
 mod layout;
 mod pack;
 mod walk;
 
 pub use chunking::{Chunk, Chunking};
+pub use fit::{fit_magnitudes, fit_step};
 pub use layout::{IndexCodec, PayloadLayout, Quantizer};
-pub use walk::Defect;
+pub use walk::{Defect, is_value};
 
 /// Elements of a chunk at the most.
 pub const MAX_CHUNK: usize = 4096;

@@ -1,7 +1,5 @@
 use std::fmt;
 
-use half::bf16;
-
 use super::{IndexCodec, LARGEST, PayloadLayout, Quantizer, SMALLEST, settle};
 
 /// What is wrong with the words of a chunk or tensor.
@@ -58,7 +56,8 @@ impl fmt::Display for Defect {
 }
 
 /// Whether a number may stand in a payload: 0 without a sign, or of a magnitude within bounds.
-fn allowed(x: f32) -> bool {
+#[inline(always)]
+pub fn is_value(x: f32) -> bool {
     x.to_bits() == 0 || (SMALLEST..=LARGEST).contains(&x.abs())
 }
 
@@ -98,7 +97,7 @@ impl PayloadLayout {
             return Ok([0.0; 4]);
         }
         let levels = [0, 1, 2, 3].map(|i| f32::from_bits(word(i)));
-        if levels.iter().all(|&x| allowed(x)) { Ok(levels) } else { Err(Defect::Value) }
+        if levels.iter().all(|&x| is_value(x)) { Ok(levels) } else { Err(Defect::Value) }
     }
 
     /// Checks the words of a chunk that has this many elements: every bit. `word` gives word `i` of
@@ -155,25 +154,33 @@ impl PayloadLayout {
     /// Checks the scale of a chunk.
     fn scale(&self, word: &impl Fn(usize) -> u32, levels: [f32; 4]) -> Result<Scale, Defect> {
         let magnitudes = match self.quantizer() {
-            Quantizer::SignMagnitude => {
-                let [low, high] =
-                    [word(0) as u16, (word(0) >> 16) as u16].map(|x| bf16::from_bits(x).to_f32());
-                if low > high {
-                    return Err(Defect::Scale);
-                }
-                [low, high]
-            }
-            Quantizer::Int8 => [f32::from_bits(word(0)); 2],
+            Quantizer::SignMagnitude => self.check_magnitudes(word(0))?,
+            Quantizer::Int8 => [self.check_step(word(0))?; 2],
             Quantizer::Reference | Quantizer::None => [0.0; 2],
         };
-        // A step is a 127th of a value, which may be as small as they come.
-        let smallest = if self.quantizer() == Quantizer::Int8 { SMALLEST / 128.0 } else { SMALLEST };
-        let bounded = |x: f32| x.to_bits() == 0 || (smallest..=LARGEST).contains(&x);
-        if magnitudes.iter().all(|&x| bounded(x)) {
-            Ok(Scale { magnitudes, levels })
-        } else {
-            Err(Defect::Scale)
-        }
+        Ok(Scale { magnitudes, levels })
+    }
+
+    /// The magnitudes that a chunk's first word is with `signMagnitude`, the low one first.
+    ///
+    /// # Errors
+    /// [`Defect::Scale`].
+    #[inline(always)]
+    pub fn check_magnitudes(&self, word: u32) -> Result<[f32; 2], Defect> {
+        let [low, high] = [f32::from_bits(word << 16), f32::from_bits(word & 0xFFFF_0000)];
+        let bounded = |x: f32| x.to_bits() == 0 || (SMALLEST..=LARGEST).contains(&x);
+        if bounded(low) && bounded(high) && low <= high { Ok([low, high]) } else { Err(Defect::Scale) }
+    }
+
+    /// The step that a chunk's first word is with `int8`: a 127th of a value, which may be as small as they come.
+    ///
+    /// # Errors
+    /// [`Defect::Scale`].
+    #[inline(always)]
+    pub fn check_step(&self, word: u32) -> Result<f32, Defect> {
+        let x = f32::from_bits(word);
+        let bounded = word == 0 || (SMALLEST / 128.0..=LARGEST).contains(&x);
+        if bounded { Ok(x) } else { Err(Defect::Scale) }
     }
 
     /// What a code stands for.
@@ -193,13 +200,18 @@ impl PayloadLayout {
             },
             Quantizer::None => {
                 let x = f32::from_bits(code);
-                if allowed(x) { Ok(x) } else { Err(Defect::Value) }
+                if is_value(x) { Ok(x) } else { Err(Defect::Value) }
             }
         }
     }
 
-    /// Whether all bits beside the entries' are 0.
-    fn check_padding(&self, word: &impl Fn(usize) -> u32, entries: usize) -> Result<(), Defect> {
+    /// Checks that all bits beside those of the entries' codes and positions are 0; not those of the bit string, whose
+    /// population and positions tell.
+    ///
+    /// # Errors
+    /// [`Defect::Padding`].
+    #[inline]
+    pub fn check_padding(&self, word: &impl Fn(usize) -> u32, entries: usize) -> Result<(), Defect> {
         let codes = 32 * self.codes().start + entries * self.code_bits();
         let lows = 32 * self.lows().start + entries * self.low_bits() as usize;
         if clear(word, codes, self.codes().end) && clear(word, lows, self.lows().end) {
@@ -335,7 +347,7 @@ mod tests {
                 let words: Vec<u32> =
                     (0..layout.words_per_chunk()).map(|i| random(seed, i as u64) as u32).collect();
                 for entry in decode(&layout, &words, elements).unwrap_or_default() {
-                    assert!(entry.0 < elements && allowed(entry.1.abs()), "{layout:?}");
+                    assert!(entry.0 < elements && is_value(entry.1.abs()), "{layout:?}");
                 }
             }
         }

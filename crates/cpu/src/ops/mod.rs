@@ -16,6 +16,7 @@ mod loss_reduction;
 mod matmul;
 mod nll;
 mod norm;
+mod payload_norm;
 mod philox;
 mod reduce;
 mod rope;
@@ -26,6 +27,8 @@ mod segment_reduce;
 mod softmax;
 mod softmax_stats;
 mod topk;
+mod topk_aggregate;
+mod topk_encode;
 
 pub use loss_reduction::{LossReduction, loss_reduction};
 pub use segment_reduce::segment_sum;
@@ -63,6 +66,9 @@ pub(crate) fn run(op: &Op, access: &Access) -> Result<()> {
         Op::Attention(op) => attention::run(op, access),
         Op::Activation(op) => activation::run(op, access),
         Op::BiasAdd(op) => bias_add::run(op, access),
+        Op::TopkEncode(op) => topk_encode::run(op, access),
+        Op::TopkAggregate(op) => topk_aggregate::run(op, access),
+        Op::PayloadNorm(op) => payload_norm::run(op, access),
         other => Err(crate::reference::not_yet(other)),
     }
 }

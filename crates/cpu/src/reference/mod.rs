@@ -13,6 +13,7 @@ mod loss_reduction;
 mod matmul;
 mod nll;
 mod norm;
+mod payload_norm;
 mod philox;
 mod rope;
 mod row_norm_scale;
@@ -21,6 +22,8 @@ mod scale;
 mod segment_reduce;
 mod softmax_stats;
 mod topk;
+mod topk_aggregate;
+mod topk_encode;
 
 pub use loss_reduction::loss_reduction;
 pub use segment_reduce::segment_sum;
@@ -54,6 +57,9 @@ pub(crate) fn run(op: &Op, access: &Access) -> Result<()> {
         Op::Attention(op) => attention::run(op, access),
         Op::Activation(op) => activation::run(op, access),
         Op::BiasAdd(op) => bias_add::run(op, access),
+        Op::TopkEncode(op) => topk_encode::run(op, access),
+        Op::TopkAggregate(op) => topk_aggregate::run(op, access),
+        Op::PayloadNorm(op) => payload_norm::run(op, access),
         other => Err(not_yet(other)),
     }
 }

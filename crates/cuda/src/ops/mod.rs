@@ -13,6 +13,7 @@ mod loss_reduction;
 mod matmul;
 mod nll;
 mod norm;
+mod payload_norm;
 mod philox;
 mod rope;
 mod row_norm_scale;
@@ -21,6 +22,8 @@ mod scale;
 mod segment_reduce;
 mod softmax_stats;
 mod topk;
+mod topk_aggregate;
+mod topk_encode;
 
 use gristmill_core::ops::Op;
 use gristmill_core::{Code, DType, Error, Result, Tensor};
@@ -56,6 +59,9 @@ pub(crate) fn run(op: &Op, cx: &mut Context<'_>) -> Result<()> {
         Op::Attention(op) => attention::run(op, cx),
         Op::Activation(op) => activation::run(op, cx),
         Op::BiasAdd(op) => bias_add::run(op, cx),
+        Op::TopkEncode(op) => topk_encode::run(op, cx),
+        Op::TopkAggregate(op) => topk_aggregate::run(op, cx),
+        Op::PayloadNorm(op) => payload_norm::run(op, cx),
         other => Err(Error::new(Code::Unsupported, format!("no CUDA kernel for {}", other.name()))),
     }
 }

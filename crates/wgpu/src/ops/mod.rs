@@ -15,6 +15,7 @@ mod loss_reduction;
 mod matmul;
 mod nll;
 mod norm;
+mod payload_norm;
 mod philox;
 mod rope;
 mod row_norm_scale;
@@ -25,9 +26,11 @@ mod segment_reduce;
 mod segments;
 mod softmax_stats;
 mod topk;
+mod topk_aggregate;
+mod topk_encode;
 
 use gristmill_core::device::{Buffers, Support};
-use gristmill_core::ops::Op;
+use gristmill_core::ops::{Op, PayloadNorm, TopkAggregate, TopkEncode};
 use gristmill_core::{Code, DType, Error, Result};
 
 use crate::context::Context;
@@ -65,6 +68,9 @@ pub(crate) fn run(ctx: &mut Context, serial: u64, op: &Op, buffers: &Buffers) ->
         Op::Attention(op) => attention::run(run, op),
         Op::Activation(op) => activation::run(run, op),
         Op::BiasAdd(op) => bias_add::run(run, op),
+        Op::TopkEncode(op) => topk_encode::run(run, op),
+        Op::TopkAggregate(op) => topk_aggregate::run(run, op),
+        Op::PayloadNorm(op) => payload_norm::run(run, op),
         _ => Err(Error::new(Code::Unsupported, "the wgpu backend does not do it")),
     }
 }
@@ -78,6 +84,16 @@ pub(crate) fn supports(op: &Op) -> Support {
     match op {
         Op::Topk(op) if op.k > topk::MOST => {
             Support::Unsupported(format!("at most {} entries of a chunk on wgpu, given {}", topk::MOST, op.k))
+        }
+        Op::TopkEncode(TopkEncode { chunking, .. }) | Op::TopkAggregate(TopkAggregate { chunking, .. })
+            if !topk_encode::fits(chunking) =>
+        {
+            Support::Unsupported(format!("at most {} elements of a row of blocks on wgpu", topk_encode::MOST))
+        }
+        Op::TopkAggregate(TopkAggregate { payloads, .. }) | Op::PayloadNorm(PayloadNorm { payloads, .. })
+            if payloads.len() > topk_encode::MOST =>
+        {
+            Support::Unsupported(format!("at most {} words of payloads on wgpu", topk_encode::MOST))
         }
         Op::Fill(_)
         | Op::Copy(_)
@@ -99,7 +115,10 @@ pub(crate) fn supports(op: &Op) -> Support {
         | Op::Rope(_)
         | Op::Attention(_)
         | Op::Activation(_)
-        | Op::BiasAdd(_) => Support::Native,
+        | Op::BiasAdd(_)
+        | Op::TopkEncode(_)
+        | Op::TopkAggregate(_)
+        | Op::PayloadNorm(_) => Support::Native,
         other => Support::Unsupported(format!("the wgpu backend does not do {}", other.name())),
     }
 }
