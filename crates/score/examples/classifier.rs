@@ -1,18 +1,19 @@
 //! Learns to tell a target from a pool and scores the pool, on one thread.
 //!
 //! ```text
-//! cargo run --release -p gristmill-score --example classifier -- POOL.jsonl TARGET.jsonl [--wordpunct]
+//! cargo run --release -p gristmill-score --example classifier -- POOL.jsonl TARGET.jsonl [--wordpunct] [--from-text]
 //! ```
 //!
-//! Every line is a JSON object with a `text`. The pool is read twice, for its features and for its scores, and its
-//! texts are never in memory together. Prints one JSON object. `benches/peers/classifier.py` runs this beside
+//! Every line is a JSON object with a `text`. The texts are never in memory together: what is learnt from and scored
+//! is their features, or with `--from-text` the pool is read again for the scores, as a job does whose pool is larger
+//! than what it learns from. Prints one JSON object. `benches/peers/classifier.py` runs this beside
 //! scikit-learn.
 
 use std::io::BufRead;
 use std::time::Instant;
 
 use gristmill_core::{Code, Control, Error, Result};
-use gristmill_mix::{Bags, LogisticOptions, Platt, Targets, TfIdf, fit_logistic};
+use gristmill_mix::{Bags, Linear, LogisticOptions, Platt, Rows, Targets, TfIdf, TfIdfRows, fit_logistic};
 use gristmill_ngram::hashed::{Features, HashedSpec};
 use gristmill_ngram::normalize::Normalizer;
 use gristmill_score::memory::{HashedLinear, LossModel, Scratch};
@@ -20,13 +21,14 @@ use gristmill_score::{Method, ScoreSpec};
 
 fn main() -> Result<()> {
     let mut spec = ScoreSpec::of(Method::Classifier);
-    let mut paths = Vec::new();
+    let (mut paths, mut from_text) = (Vec::new(), false);
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
             "--wordpunct" => {
                 let normalizer = Normalizer::WORDPUNCT.to_owned();
                 spec.features = Some(HashedSpec { normalizer, ..ScoreSpec::classifier_features() });
             }
+            "--from-text" => from_text = true,
             _ => paths.push(argument),
         }
     }
@@ -64,30 +66,48 @@ fn main() -> Result<()> {
     let start = Instant::now();
     let tfidf = TfIdf::new(&bags.document_frequencies(), bags.len(), 1.0, true);
     let rows = tfidf.rows(&bags);
-    let targets = Targets::balanced(&(0..bags.len()).map(|i| i < positives).collect::<Vec<_>>())?;
+    drop(bags);
+    let targets = Targets::balanced(&(0..rows.len()).map(|i| i < positives).collect::<Vec<_>>())?;
     let model = fit_logistic(&rows, &targets, &LogisticOptions::default(), &Control::default())?;
     let fitted = start.elapsed().as_secs_f64();
-    let documents = bags.len();
-    drop(rows);
-    drop(bags);
+    let objective = objective(&rows, &targets, &model);
+    let documents = rows.len();
 
     let start = Instant::now();
-    let scorer = HashedLinear::new(Method::Classifier, features, &tfidf, &model, Platt::default())?;
-    let mut scores = Vec::new();
-    each_text(pool, |text| {
-        scores.push(spec.score(&scorer.text(&spec, text, &mut scratch)?));
-        Ok(())
-    })?;
+    let mut scores: Vec<f64> = (positives..rows.len()).map(|row| model.margin(&rows, row)).collect();
     let scored = start.elapsed().as_secs_f64();
+
+    if from_text {
+        let by_feature = Linear { weights: rows.by_feature(&model.weights), ..model.clone() };
+        drop(rows);
+        let scorer = HashedLinear::new(Method::Classifier, features, &tfidf, &by_feature, Platt::default())?;
+        scores.clear();
+        each_text(pool, |text| {
+            scores.push(spec.score(&scorer.text(&spec, text, &mut scratch)?));
+            Ok(())
+        })?;
+    }
     let result = serde_json::json!({
         "documents": documents,
         "bytes": bytes,
         "epochs": model.epochs,
+        "objective": objective,
         "seconds": { "features": featurized, "fit": fitted, "score": scored },
         "scores": scores,
     });
     println!("{result}");
     Ok(())
+}
+
+/// What the fit minimises, with penalty 1.
+fn objective(rows: &TfIdfRows, targets: &Targets, model: &Linear) -> f64 {
+    let loss = |row: usize| {
+        let margin = model.margin(rows, row);
+        targets.weights[row]
+            * (margin.max(0.0) + (-margin.abs()).exp().ln_1p() - targets.labels[row] * margin)
+    };
+    let square: f64 = model.weights.iter().map(|w| w * w).sum();
+    (0..rows.len()).map(loss).sum::<f64>() + 0.5 * (square + model.intercept.powi(2))
 }
 
 fn each_text(path: &str, mut f: impl FnMut(&str) -> Result<()>) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use gristmill_core::{Code, Error, Result};
 
-use super::rows::Rows;
+use super::tfidf::TfIdfRows;
 
 /// Which features each document has and how often, packed: features ascend within a document, so the step to
 /// the next one and whether it occurs more than once fit two bytes, mostly. Training passes over them several
@@ -145,19 +145,8 @@ impl TfIdf {
     }
 
     /// Documents as rows of length one, in which a feature has its count times its weight.
-    pub fn rows<'a>(&'a self, bags: &'a Bags) -> TfIdfRows<'a> {
-        let scale = |document| {
-            let mut square = 0.0;
-            bags.for_each_count(document, |feature, count| square += self.value(feature, count).powi(2));
-            if square > 0.0 { 1.0 / square.sqrt() } else { 0.0 }
-        };
-        TfIdfRows { bags, weights: self, scales: (0..bags.len()).map(scale).collect() }
-    }
-
-    /// The value of a feature that occurs so often, before the length of the row is made one.
-    #[inline]
-    pub fn value(&self, feature: usize, count: u32) -> f64 {
-        term_frequency(count, self.sublinear) * f64::from(self.idf[feature])
+    pub fn rows(&self, bags: &Bags) -> TfIdfRows {
+        TfIdfRows::new(self, bags)
     }
 }
 
@@ -168,35 +157,6 @@ pub fn term_frequency(count: u32, sublinear: bool) -> f64 {
         1 => 1.0,
         n if sublinear => 1.0 + libm::log(f64::from(n)),
         n => f64::from(n),
-    }
-}
-
-/// [`Bags`] as TF-IDF rows of Euclidean length one; a document without features is a row of zeros.
-#[derive(Debug, Clone)]
-pub struct TfIdfRows<'a> {
-    bags: &'a Bags,
-    weights: &'a TfIdf,
-    scales: Vec<f64>,
-}
-
-impl Rows for TfIdfRows<'_> {
-    fn len(&self) -> usize {
-        self.bags.len()
-    }
-
-    fn features(&self) -> usize {
-        self.bags.features()
-    }
-
-    #[inline]
-    fn for_each(&self, row: usize, mut f: impl FnMut(usize, f64)) {
-        let scale = self.scales[row];
-        self.bags
-            .for_each_count(row, |feature, count| f(feature, self.weights.value(feature, count) * scale));
-    }
-
-    fn square_norm(&self, row: usize) -> f64 {
-        if self.scales[row] > 0.0 { 1.0 } else { 0.0 }
     }
 }
 
@@ -235,34 +195,5 @@ mod tests {
     #[test]
     fn refuses_a_number_that_is_no_feature() {
         assert_eq!(Bags::new(4).push(&mut [4]).unwrap_err().code(), Code::InvalidValue);
-    }
-
-    /// `TfidfTransformer(sublinear_tf=...).fit_transform([[2, 1, 0], [0, 1, 0], [0, 1, 3]])` of scikit-learn 1.9.
-    #[test]
-    fn tf_idf_is_that_of_scikit_learn() {
-        let plain = [[0.959_055_88, 0.283_216_92, 0.0], [0.0, 1.0, 0.0], [0.0, 0.193_164_23, 0.981_166_44]];
-        let sublinear =
-            [[0.944_203_065, 0.329_363_889, 0.0], [0.0, 1.0, 0.0], [0.0, 0.270_907_694, 0.962_605_330]];
-        for (expected, sublinear) in [(plain, false), (sublinear, true)] {
-            tf_idf(expected, sublinear);
-        }
-    }
-
-    fn tf_idf(expected: [[f64; 3]; 3], sublinear: bool) {
-        let mut bags = Bags::new(3);
-        for document in [vec![0, 0, 1], vec![1], vec![1, 2, 2, 2], vec![]] {
-            bags.push(&mut document.clone()).unwrap();
-        }
-        let tfidf = TfIdf::new(&bags.document_frequencies(), 3, 1.0, sublinear);
-        let rows = tfidf.rows(&bags);
-        let row = |i| {
-            let mut row = [0.0; 3];
-            rows.for_each(i, |feature, value| row[feature] = value);
-            row
-        };
-        for (i, expected) in expected.into_iter().enumerate() {
-            assert!(row(i).iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-7), "{:?}", row(i));
-        }
-        assert_eq!((row(3), rows.square_norm(3)), ([0.0; 3], 0.0));
     }
 }

@@ -13,6 +13,13 @@
 //! form in which soft labels are no special case). A pass costs two passes over the rows, needs no step size,
 //! holds one number a row and one a feature, and a handful of passes are enough.
 //!
+//! Where few rows are to count as much as many, they are what the weights depend on most: a row that counts for
+//! `k` ordinary ones is visited `k` times in a pass, up to a limit. On 120 documents against 18,559 that takes half
+//! as many passes.
+//!
+//! How far a pass is from the optimum needs no other pass: what `u` promises falls short of what is minimised by
+//! `Σ_i c_i KL(u_i ‖ σ(z_i))`, of which each visit knows its term.
+//!
 //! The descent is sequential, in an order that the seed decides, so the result is the same bits whatever the
 //! threads of the caller.
 
@@ -23,6 +30,9 @@ use serde::{Deserialize, Serialize};
 use super::rows::Rows;
 use crate::rng;
 
+/// The most visits of one row in a pass.
+const MOST_VISITS: f64 = 32.0;
+
 /// How [`fit_logistic`] fits.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -31,7 +41,8 @@ pub struct LogisticOptions {
     pub l2: f64,
     /// Whether there is a constant `b`, which is penalised like every weight; default true.
     pub intercept: bool,
-    /// The fit has converged when no `u_i` is further than this from where its equation wants it; default 1e-3.
+    /// The fit has converged when what is minimised is at most this part of it above the minimum, as far as the
+    /// last pass can tell; default 1e-3.
     pub tolerance: f64,
     /// The most passes over the rows; default 100.
     pub epochs: usize,
@@ -128,7 +139,7 @@ impl Linear {
     /// Adds a multiple of a row to the weights.
     fn step(&mut self, rows: &impl Rows, row: usize, by: f64, constant: f64) {
         if by != 0.0 {
-            rows.for_each(row, |feature, value| self.weights[feature] += by * value);
+            rows.add(row, by, &mut self.weights);
             self.intercept += by * constant;
         }
     }
@@ -197,25 +208,53 @@ fn descend(
     control: &Control,
 ) -> Result<Linear> {
     let mut model = Linear { epochs: 0, converged: false, ..start };
-    let mut order: Vec<usize> = (0..rows.len()).filter(|&i| targets.weights[i] > 0.0).collect();
+    let visits = visits(&targets.weights);
+    let repeat = |row: usize| std::iter::repeat_n(row, visits[row] as usize);
+    let mut order: Vec<usize> = (0..rows.len()).flat_map(repeat).collect();
     let constant = options.constant();
     while model.epochs < options.epochs && !model.converged {
         control.check()?;
         shuffle(&mut order, options.seed, model.epochs as u64);
-        let mut worst = 0.0f64;
+        let (mut gap, mut loss) = (0.0, 0.0);
         for &i in &order {
             let margin = model.margin(rows, i);
             let u = model.duals[i];
-            worst = worst.max((sigmoid(margin) - u).abs());
+            let share = targets.weights[i] / f64::from(visits[i]);
+            gap += share * divergence(u, margin);
+            loss += share * (softplus(margin) - targets.labels[i] * margin);
             let scale = targets.weights[i] / options.l2;
             let next = solve(margin, (rows.square_norm(i) + constant) * scale, u);
             model.duals[i] = next;
             model.step(rows, i, (u - next) * scale, constant);
         }
         model.epochs += 1;
-        model.converged = worst <= options.tolerance;
+        let square: f64 = model.weights.iter().map(|w| w * w).sum();
+        let objective = loss + 0.5 * options.l2 * (square + model.intercept.powi(2));
+        model.converged = gap <= options.tolerance * objective;
     }
     Ok(model)
+}
+
+/// How often each row is visited in a pass: once for every mean weight that it has, but at least once and at
+/// most [`MOST_VISITS`] times; never when it has none. A pass has at most twice as many visits as rows.
+fn visits(weights: &[f64]) -> Vec<u8> {
+    let counted = weights.iter().filter(|w| **w > 0.0).count();
+    let mean = weights.iter().sum::<f64>() / counted as f64;
+    let of = |&w: &f64| if w > 0.0 { (w / mean).clamp(1.0, MOST_VISITS) as u8 } else { 0 };
+    weights.iter().map(of).collect()
+}
+
+/// A little more than the divergence `KL(u ‖ σ(z))`: `(u − σ)² / (σ (1 − σ))`, which is a bound of it from above
+/// that nothing cancels out in.
+fn divergence(u: f64, z: f64) -> f64 {
+    let e = libm::exp(-z.abs());
+    let variance = e / ((1.0 + e) * (1.0 + e));
+    (u - sigmoid(z)).powi(2) / variance.max(f64::MIN_POSITIVE)
+}
+
+/// `ln(1 + e^z)`.
+fn softplus(z: f64) -> f64 {
+    z.max(0.0) + libm::log1p(libm::exp(-z.abs()))
 }
 
 /// The margin that each row gets from a fit that left out its fold; `folds[i]` is the fold of row `i`, from 0.
@@ -347,7 +386,7 @@ mod tests {
         let targets = Targets::balanced(&small.labels.iter().map(|&l| l == 1).collect::<Vec<_>>()).unwrap();
         for (name, fit) in &small.fits {
             let l2 = 1.0 / name[1..].parse::<f64>().unwrap();
-            let options = LogisticOptions { l2, tolerance: 1e-10, epochs: 10_000, ..Default::default() };
+            let options = LogisticOptions { l2, tolerance: 1e-20, epochs: 10_000, ..Default::default() };
             let ours = fit_logistic(&rows, &targets, &options, &control()).unwrap();
             assert!(ours.converged, "{name}");
             let pairs = ours.weights.iter().zip(&fit.coefficients).chain([(&ours.intercept, &fit.intercept)]);
@@ -372,7 +411,7 @@ mod tests {
             let options = LogisticOptions {
                 l2: 0.3,
                 intercept,
-                tolerance: 1e-12,
+                tolerance: 1e-24,
                 epochs: 100_000,
                 ..Default::default()
             };
@@ -399,7 +438,7 @@ mod tests {
         let rows = dense(&table);
         let positive: Vec<bool> = table.iter().map(|r| r[0] + r[1] > rng.random_range(-0.5..0.5)).collect();
         let targets = Targets::balanced(&positive).unwrap();
-        let options = LogisticOptions { tolerance: 1e-11, epochs: 100_000, ..Default::default() };
+        let options = LogisticOptions { tolerance: 1e-22, epochs: 100_000, ..Default::default() };
         let whole = fit_logistic(&rows, &targets, &options, &control()).unwrap();
         let folds: Vec<usize> = (0..80).map(|i| i % 4).collect();
         let margins = held_out_margins(&rows, &targets, &folds, &whole, &options, &control()).unwrap();

@@ -1,7 +1,7 @@
 //! Target against pool as a classifier: learnt from samples of both, with the account of itself that models give.
 
 use gristmill_core::{Code, Control, Counts, Error, Result};
-use gristmill_mix::{Bags, LogisticOptions, SelfTrainOptions, TfIdf, self_train};
+use gristmill_mix::{Bags, Linear, LogisticOptions, Rows, SelfTrainOptions, TfIdf, self_train};
 use gristmill_ngram::adapt::discriminate;
 use gristmill_ngram::hashed::{Features, HashedSpec, Smoothing};
 use gristmill_ngram::normalize::Scratch;
@@ -93,7 +93,8 @@ pub(crate) fn learn(
     drop(of_pool_bags);
     let tfidf = tf_idf(&spec, &all);
     let rows = tfidf.rows(&all);
-    let known: Vec<Option<bool>> = (0..all.len()).map(|i| (i < positives).then_some(true)).collect();
+    drop(all);
+    let known: Vec<Option<bool>> = (0..rows.len()).map(|i| (i < positives).then_some(true)).collect();
     let options = SelfTrainOptions {
         rounds: recipe.rounds,
         above: recipe.labels.above,
@@ -107,6 +108,7 @@ pub(crate) fn learn(
         }
         _ => e,
     })?;
+    let by_feature = Linear { weights: rows.by_feature(&learnt.model.weights), ..learnt.model };
     drop(rows);
     let count = |label| learnt.labels[positives..].iter().filter(|l| **l == label).count() as u64;
     let self_trained = (recipe.rounds > 0).then(|| SelfTrained {
@@ -126,7 +128,7 @@ pub(crate) fn learn(
         candidates: Vec::new(),
         self_trained,
     };
-    let model = HashedLinear::new(Method::Classifier, features, &tfidf, &learnt.model, learnt.calibration)?;
+    let model = HashedLinear::new(Method::Classifier, features, &tfidf, &by_feature, learnt.calibration)?;
     Ok((model, fitted))
 }
 
