@@ -1,12 +1,13 @@
 //! Learns to tell a target from a pool and scores the pool, on one thread.
 //!
 //! ```text
-//! cargo run --release -p gristmill-score --example classifier -- POOL.jsonl TARGET.jsonl [--wordpunct] [--from-text]
+//! cargo run --release -p gristmill-score --example classifier -- POOL.jsonl TARGET.jsonl [--wordpunct] [--from-text] [--objective]
 //! ```
 //!
 //! Every line is a JSON object with a `text`. The texts are never in memory together: what is learnt from and scored
 //! is their features, or with `--from-text` the pool is read again for the scores, as a job does whose pool is larger
-//! than what it learns from. Prints one JSON object. `benches/peers/classifier.py` runs this beside
+//! than what it learns from. With `--objective` it says what was
+//! minimised came to. Prints one JSON object. `benches/peers/classifier.py` runs this beside
 //! scikit-learn.
 
 use std::io::BufRead;
@@ -21,13 +22,14 @@ use gristmill_score::{Method, ScoreSpec};
 
 fn main() -> Result<()> {
     let mut spec = ScoreSpec::of(Method::Classifier);
-    let (mut paths, mut from_text) = (Vec::new(), false);
+    let (mut paths, mut from_text, mut with_objective) = (Vec::new(), false, false);
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
             "--wordpunct" => {
                 let normalizer = Normalizer::WORDPUNCT.to_owned();
                 spec.features = Some(HashedSpec { normalizer, ..ScoreSpec::classifier_features() });
             }
+            "--objective" => with_objective = true,
             "--from-text" => from_text = true,
             _ => paths.push(argument),
         }
@@ -49,7 +51,7 @@ fn main() -> Result<()> {
         buckets.clear();
         bytes += text.len();
         features.for_each_bucket(text, &mut scratch.words, |bucket| buckets.push(bucket as u32))?;
-        bags.push(&mut buckets)
+        bags.push(&buckets)
     };
     each_text(target, &mut add)?;
     let positives = {
@@ -64,13 +66,12 @@ fn main() -> Result<()> {
     let featurized = start.elapsed().as_secs_f64();
 
     let start = Instant::now();
-    let tfidf = TfIdf::new(&bags.document_frequencies(), bags.len(), 1.0, true);
-    let rows = tfidf.rows(&bags);
-    drop(bags);
+    let tfidf = TfIdf::new(bags.document_frequencies(), bags.len(), 1.0, true);
+    let rows = tfidf.rows(bags);
     let targets = Targets::balanced(&(0..rows.len()).map(|i| i < positives).collect::<Vec<_>>())?;
     let model = fit_logistic(&rows, &targets, &LogisticOptions::default(), &Control::default())?;
     let fitted = start.elapsed().as_secs_f64();
-    let objective = objective(&rows, &targets, &model);
+    let objective = with_objective.then(|| objective(&rows, &targets, &model));
     let documents = rows.len();
 
     let start = Instant::now();

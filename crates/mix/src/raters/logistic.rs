@@ -216,12 +216,16 @@ fn descend(
         control.check()?;
         shuffle(&mut order, options.seed, model.epochs as u64);
         let (mut gap, mut loss) = (0.0, 0.0);
-        for &i in &order {
+        for (at, &i) in order.iter().enumerate() {
+            if let Some(&next) = order.get(at + 1) {
+                rows.expect(next);
+            }
             let margin = model.margin(rows, i);
             let u = model.duals[i];
             let share = targets.weights[i] / f64::from(visits[i]);
-            gap += share * divergence(u, margin);
-            loss += share * (softplus(margin) - targets.labels[i] * margin);
+            let here = At::new(margin);
+            gap += share * here.divergence(u);
+            loss += share * (here.softplus - targets.labels[i] * margin);
             let scale = targets.weights[i] / options.l2;
             let next = solve(margin, (rows.square_norm(i) + constant) * scale, u);
             model.duals[i] = next;
@@ -244,17 +248,32 @@ fn visits(weights: &[f64]) -> Vec<u8> {
     weights.iter().map(of).collect()
 }
 
-/// A little more than the divergence `KL(u ‖ σ(z))`: `(u − σ)² / (σ (1 − σ))`, which is a bound of it from above
-/// that nothing cancels out in.
-fn divergence(u: f64, z: f64) -> f64 {
-    let e = libm::exp(-z.abs());
-    let variance = e / ((1.0 + e) * (1.0 + e));
-    (u - sigmoid(z)).powi(2) / variance.max(f64::MIN_POSITIVE)
+/// What a visit finds at a margin `z`, from one exponential.
+struct At {
+    /// `1 / (1 + e^−z)`.
+    sigmoid: f64,
+    /// `sigmoid (1 − sigmoid)`.
+    variance: f64,
+    /// `ln(1 + e^z)`.
+    softplus: f64,
 }
 
-/// `ln(1 + e^z)`.
-fn softplus(z: f64) -> f64 {
-    z.max(0.0) + libm::log1p(libm::exp(-z.abs()))
+impl At {
+    fn new(z: f64) -> Self {
+        let e = libm::exp(-z.abs());
+        let large = 1.0 / (1.0 + e);
+        Self {
+            sigmoid: if z >= 0.0 { large } else { e * large },
+            variance: e * large * large,
+            softplus: z.max(0.0) + libm::log1p(e),
+        }
+    }
+
+    /// A little more than the divergence `KL(u ‖ σ)`: `(u − σ)² / (σ (1 − σ))`, a bound from above in which
+    /// nothing cancels out.
+    fn divergence(&self, u: f64) -> f64 {
+        (u - self.sigmoid).powi(2) / self.variance.max(f64::MIN_POSITIVE)
+    }
 }
 
 /// The margin that each row gets from a fit that left out its fold; `folds[i]` is the fold of row `i`, from 0.

@@ -20,7 +20,7 @@ mod rows;
 mod selftrain;
 mod tfidf;
 
-pub use bags::{Bags, TfIdf, term_frequency};
+pub use bags::{Bags, Counter, TfIdf, term_frequency};
 pub use calibration::Platt;
 pub use curriculum::{Curriculum, CurriculumItem, CurriculumOptions, Direction};
 pub use logistic::{Linear, LogisticOptions, Targets, fit_logistic, held_out_margins};

@@ -32,6 +32,9 @@ pub trait Rows: Sync {
         sum
     }
 
+    /// Says that a row will be read soon, so that its memory can be on its way.
+    fn expect(&self, _row: usize) {}
+
     /// Adds a multiple of a row to `weights`.
     fn add(&self, row: usize, by: f64, weights: &mut [f64]) {
         self.for_each(row, |feature, value| weights[feature] += by * value);

@@ -8,11 +8,17 @@
 
 use std::cmp::Ordering;
 
-use super::bags::{Bags, TfIdf, term_frequency};
+use super::bags::{Bags, Document, TfIdf, halves, term_frequency, whole};
 use super::rows::Rows;
 
 /// Features whose numbers fit two bytes.
 const HOT: usize = 1 << 16;
+
+/// Numbers of a row in a line of the cache.
+const LINE: usize = 16;
+
+/// Counts below this are looked up.
+const FEW: u32 = 64;
 
 /// [`Bags`] as TF-IDF rows of Euclidean length one; a document without features is a row of zeros.
 ///
@@ -24,7 +30,8 @@ pub struct TfIdfRows {
     numbers: Vec<u32>,
     /// The weight of each feature, by number.
     idf: Vec<f32>,
-    data: Vec<u16>,
+    /// In the place of the bags.
+    data: Vec<[u16; 2]>,
     rows: Vec<Row>,
 }
 
@@ -47,56 +54,45 @@ struct Parts<'a> {
     cold_terms: &'a [[u16; 2]],
 }
 
-/// The two halves of a number, the lower one first.
-#[inline]
-fn halves(number: u32) -> [u16; 2] {
-    [number as u16, (number >> 16) as u16]
-}
-
-#[inline]
-fn whole([low, high]: [u16; 2]) -> u32 {
-    u32::from(low) | u32::from(high) << 16
-}
-
 #[inline]
 fn term(halves: [u16; 2]) -> f64 {
     f64::from(f32::from_bits(whole(halves)))
 }
 
 impl TfIdfRows {
-    pub(super) fn new(weights: &TfIdf, bags: &Bags) -> Self {
+    pub(super) fn new(weights: &TfIdf, bags: Bags) -> Self {
         let numbers = number(&weights.idf);
         let mut idf = vec![0.0; numbers.len()];
         numbers.iter().zip(&weights.idf).for_each(|(&number, &value)| idf[number as usize] = value);
-        let (mut data, mut rows) = (Vec::new(), Vec::with_capacity(bags.len()));
-        let mut parts: [Vec<u32>; 4] = Default::default();
-        let mut terms: [Vec<u16>; 2] = Default::default();
-        for document in 0..bags.len() {
+        let exact = |count| term_frequency(count, weights.sublinear) as f32;
+        let few: Vec<f32> = (0..FEW).map(|count| exact(count.max(1))).collect();
+        let Bags { mut data, documents, .. } = bags;
+        let mut end = 0;
+        let mut layout = Layout::default();
+        let row = |Document { start, once, often }: Document| {
             let mut square = 0.0;
-            bags.for_each_count(document, |feature, count| {
-                let number = numbers[feature];
-                let term = term_frequency(count, weights.sublinear) as f32;
-                square += (f64::from(term) * f64::from(weights.idf[feature])).powi(2);
-                let cold = usize::from(number as usize >= HOT);
-                parts[2 * cold + usize::from(count > 1)].push(number);
-                if count > 1 {
-                    terms[cold].extend(halves(term.to_bits()));
-                }
-            });
-            rows.push(Row {
-                start: data.len(),
-                lengths: [0, 1, 2, 3].map(|part| parts[part].len() as u32),
-                scale: if square > 0.0 { 1.0 / square.sqrt() } else { 0.0 },
-            });
-            let [hot, hot_often, cold, cold_often] = &mut parts;
-            for part in [hot, hot_often] {
-                data.extend(part.drain(..).map(|number| number as u16));
+            layout.clear();
+            for &feature in &data[start..][..once] {
+                let number = numbers[whole(feature) as usize];
+                square += f64::from(idf[number as usize]).powi(2);
+                layout.put(number);
             }
-            for part in [cold, cold_often] {
-                data.extend(part.drain(..).flat_map(halves));
+            let (features, counts) = data[start + once..][..2 * often].split_at(often);
+            for (&feature, &count) in features.iter().zip(counts) {
+                let number = numbers[whole(feature) as usize];
+                let count = whole(count);
+                let term = few.get(count as usize).copied().unwrap_or_else(|| exact(count));
+                square += (f64::from(term) * f64::from(idf[number as usize])).powi(2);
+                layout.put_often(number, term);
             }
-            terms.iter_mut().for_each(|terms| data.append(terms));
-        }
+            let start = end;
+            end += layout.write(&mut data[start..]);
+            let scale = if square > 0.0 { 1.0 / square.sqrt() } else { 0.0 };
+            Row { start, lengths: layout.lengths(), scale }
+        };
+        let rows = documents.into_iter().map(row).collect();
+        data.truncate(end);
+        data.shrink_to_fit();
         Self { numbers, idf, data, rows }
     }
 
@@ -109,7 +105,7 @@ impl TfIdfRows {
     fn parts(&self, row: usize) -> (Parts<'_>, f64) {
         let Row { start, lengths, scale } = self.rows[row];
         let [hot, hot_often, cold, cold_often] = lengths.map(|n| n as usize);
-        let mut rest = &self.data[start..];
+        let mut rest = self.data[start..].as_flattened();
         let mut take = |n: usize| {
             let (part, after) = rest.split_at(n);
             rest = after;
@@ -126,6 +122,73 @@ impl TfIdfRows {
             hot_often,
         };
         (parts, scale)
+    }
+}
+
+/// A row that is being laid out.
+#[derive(Default)]
+struct Layout {
+    hot: Vec<u16>,
+    hot_often: Vec<u16>,
+    cold: Vec<[u16; 2]>,
+    cold_often: Vec<[u16; 2]>,
+    hot_terms: Vec<[u16; 2]>,
+    cold_terms: Vec<[u16; 2]>,
+}
+
+impl Layout {
+    fn clear(&mut self) {
+        self.hot.clear();
+        self.hot_often.clear();
+        for part in [&mut self.cold, &mut self.cold_often, &mut self.hot_terms, &mut self.cold_terms] {
+            part.clear();
+        }
+    }
+
+    #[inline]
+    fn put(&mut self, number: u32) {
+        match u16::try_from(number) {
+            Ok(number) => self.hot.push(number),
+            Err(_) => self.cold.push(halves(number)),
+        }
+    }
+
+    #[inline]
+    fn put_often(&mut self, number: u32, term: f32) {
+        let term = halves(term.to_bits());
+        match u16::try_from(number) {
+            Ok(number) => {
+                self.hot_often.push(number);
+                self.hot_terms.push(term);
+            }
+            Err(_) => {
+                self.cold_often.push(halves(number));
+                self.cold_terms.push(term);
+            }
+        }
+    }
+
+    fn lengths(&self) -> [u32; 4] {
+        [self.hot.len(), self.hot_often.len(), self.cold.len(), self.cold_often.len()].map(|n| n as u32)
+    }
+
+    /// Writes the row to the front of `data`, and returns how much it took: at most what its bag had.
+    fn write(&self, data: &mut [[u16; 2]]) -> usize {
+        let parts: [&[u16]; 6] = [
+            &self.hot,
+            &self.hot_often,
+            self.cold.as_flattened(),
+            self.cold_often.as_flattened(),
+            self.hot_terms.as_flattened(),
+            self.cold_terms.as_flattened(),
+        ];
+        let data = data.as_flattened_mut();
+        let mut end = 0;
+        for part in parts {
+            data[end..][..part.len()].copy_from_slice(part);
+            end += part.len();
+        }
+        end.div_ceil(2)
     }
 }
 
@@ -148,6 +211,19 @@ fn number(idf: &[f32]) -> Vec<u32> {
         next += 1;
     }
     numbers
+}
+
+/// Asks for a line of memory that will be read soon.
+#[inline]
+fn prefetch(line: &[[u16; 2]]) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 has the instruction, and it reads nothing that the program can see.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
 }
 
 /// The sum of `value(0)` to `value(n - 1)`, four at a time, which do not wait for one another.
@@ -200,6 +276,15 @@ impl Rows for TfIdfRows {
     }
 
     #[inline]
+    fn expect(&self, row: usize) {
+        let start = self.rows[row].start;
+        // The lines that follow are fetched by the processor, once it sees where this goes.
+        for line in self.data[start..].chunks(LINE).take(4) {
+            prefetch(line);
+        }
+    }
+
+    #[inline]
     fn add(&self, row: usize, by: f64, weights: &mut [f64]) {
         self.for_each(row, |number, value| weights[number] += by * value);
     }
@@ -223,12 +308,12 @@ mod tests {
             let mut bags = Bags::new(70_000);
             for document in &documents {
                 let repeat = |&(feature, n)| std::iter::repeat_n(feature, n);
-                bags.push(&mut document.iter().flat_map(repeat).collect::<Vec<_>>()).unwrap();
+                bags.push(&document.iter().flat_map(repeat).collect::<Vec<_>>()).unwrap();
             }
             // Weights that put the features into another order.
             let idf = (0..70_000u32).map(|f| 1.0 + (f.wrapping_mul(40_503) ^ seed) as u16 as f32 / 9.0);
             let tfidf = TfIdf { idf: idf.collect(), sublinear: true };
-            let rows = tfidf.rows(&bags);
+            let rows = tfidf.rows(bags.clone());
             let by_number: Vec<f64> = (0..70_000).map(|n| f64::from(n % 97) - 48.0).collect();
             let by_feature = rows.by_feature(&by_number);
             for document in 0..bags.len() {
@@ -269,10 +354,10 @@ mod tests {
     fn tf_idf(expected: [[f64; 3]; 3], sublinear: bool) {
         let mut bags = Bags::new(3);
         for document in [vec![0, 0, 1], vec![1], vec![1, 2, 2, 2], vec![]] {
-            bags.push(&mut document.clone()).unwrap();
+            bags.push(&document).unwrap();
         }
-        let tfidf = TfIdf::new(&bags.document_frequencies(), 3, 1.0, sublinear);
-        let rows = tfidf.rows(&bags);
+        let tfidf = TfIdf::new(bags.document_frequencies(), 3, 1.0, sublinear);
+        let rows = tfidf.rows(bags);
         let row = |i| {
             let mut row = [0.0; 3];
             rows.for_each(i, |number, value| row[number] = value);

@@ -55,7 +55,7 @@ pub(crate) fn bags<'a>(
         buckets.clear();
         let words = features.for_each_bucket(text, &mut scratch, |bucket| buckets.push(bucket as u32))?;
         if words > 0 {
-            bags.push(&mut buckets)?;
+            bags.push(&buckets)?;
             counts += Counts::one(words, text.len() as u64);
         }
     }
@@ -65,7 +65,7 @@ pub(crate) fn bags<'a>(
 /// The weight of each feature by its document frequency in `bags`.
 pub(crate) fn tf_idf(spec: &HashedSpec, bags: &Bags) -> TfIdf {
     let (Smoothing::Count(amount) | Smoothing::Probability(amount)) = spec.smoothing;
-    TfIdf::new(&bags.document_frequencies(), bags.len(), amount, true)
+    TfIdf::new(bags.document_frequencies(), bags.len(), amount, true)
 }
 
 /// Learns from both samples, and says how well held-out documents of the two are told apart.
@@ -92,8 +92,7 @@ pub(crate) fn learn(
     all.append(&of_pool_bags);
     drop(of_pool_bags);
     let tfidf = tf_idf(&spec, &all);
-    let rows = tfidf.rows(&all);
-    drop(all);
+    let rows = tfidf.rows(all);
     let known: Vec<Option<bool>> = (0..rows.len()).map(|i| (i < positives).then_some(true)).collect();
     let options = SelfTrainOptions {
         rounds: recipe.rounds,

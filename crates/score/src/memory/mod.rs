@@ -215,6 +215,8 @@ pub struct Scratch {
     pub ends: Vec<usize>,
     /// Log-probabilities of the documents.
     pub log10: Vec<f32>,
+    /// For bags of ids.
+    pub counter: gristmill_mix::Counter,
     /// For an adapted pair.
     pub pair: gristmill_ngram::adapt::PairScratch,
 }
