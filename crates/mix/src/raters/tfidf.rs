@@ -70,19 +70,22 @@ impl TfIdfRows {
         let mut end = 0;
         let mut layout = Layout::default();
         let row = |Document { start, once, often }: Document| {
+            // Apart from what depends on the numbers, so that these loads do not wait for one another.
+            for entry in &mut data[start..][..once + often] {
+                *entry = halves(numbers[whole(*entry) as usize]);
+            }
+            let (ones, rest) = data[start..].split_at(once);
+            let (others, counts) = rest[..2 * often].split_at(often);
             let mut square = 0.0;
             layout.clear();
-            for &feature in &data[start..][..once] {
-                let number = numbers[whole(feature) as usize];
-                square += f64::from(idf[number as usize]).powi(2);
+            for &number in ones {
+                square += f64::from(idf[whole(number) as usize]).powi(2);
                 layout.put(number);
             }
-            let (features, counts) = data[start + once..][..2 * often].split_at(often);
-            for (&feature, &count) in features.iter().zip(counts) {
-                let number = numbers[whole(feature) as usize];
+            for (&number, &count) in others.iter().zip(counts) {
                 let count = whole(count);
                 let term = few.get(count as usize).copied().unwrap_or_else(|| exact(count));
-                square += (f64::from(term) * f64::from(idf[number as usize])).powi(2);
+                square += (f64::from(term) * f64::from(idf[whole(number) as usize])).powi(2);
                 layout.put_often(number, term);
             }
             let start = end;
@@ -146,23 +149,23 @@ impl Layout {
     }
 
     #[inline]
-    fn put(&mut self, number: u32) {
-        match u16::try_from(number) {
-            Ok(number) => self.hot.push(number),
-            Err(_) => self.cold.push(halves(number)),
+    fn put(&mut self, number: [u16; 2]) {
+        match number {
+            [number, 0] => self.hot.push(number),
+            _ => self.cold.push(number),
         }
     }
 
     #[inline]
-    fn put_often(&mut self, number: u32, term: f32) {
+    fn put_often(&mut self, number: [u16; 2], term: f32) {
         let term = halves(term.to_bits());
-        match u16::try_from(number) {
-            Ok(number) => {
+        match number {
+            [number, 0] => {
                 self.hot_often.push(number);
                 self.hot_terms.push(term);
             }
-            Err(_) => {
-                self.cold_often.push(halves(number));
+            _ => {
+                self.cold_often.push(number);
                 self.cold_terms.push(term);
             }
         }
