@@ -139,6 +139,8 @@ export interface ScoreOptions extends RunOptions, ClassifierOptions {
   target?: Source;
   /** A column of numbers that the pool has already: these are then the scores. */
   rating?: string;
+  /** The lowest and the highest `rating` that there is, such as `[1, 5]`: another one stops the job. */
+  ratingRange?: readonly [number, number];
   /** How to score. @defaultValue 'perplexity' with one model, else 'loss-reduction' */
   method?: Method;
   /** With `ccnet`: where the head ends and the tail begins, which adds the column `bucket`. */
@@ -175,6 +177,8 @@ export interface SelectOptions extends RunOptions, ClassifierOptions {
   scores?: string;
   /** A column of numbers that the pool has already: these are then the scores. */
   rating?: string;
+  /** The lowest and the highest `rating` that there is, such as `[1, 5]`: another one stops the job. */
+  ratingRange?: readonly [number, number];
   /** The directory or URL for the selected shards. */
   output: string;
   /**

@@ -31,6 +31,7 @@ export interface ScoringFlags extends JobFlags, SourceFlags, TargetFlags {
   rounds?: number;
   labels?: Labels;
   rating?: string;
+  ratingRange?: [number, number];
   normalizer?: string;
   worker?: string;
   fresh?: boolean;
@@ -68,6 +69,7 @@ export function scoring(command: Command, methods: readonly Method[]): Command {
       ).choices(methods),
     )
     .option('--rating <column>', 'score by a column of numbers that the pool has')
+    .option('--rating-range <least,most>', 'stop at a rating outside of this, such as 1,5', toRange)
     .option('--order <n>', 'order of the fitted models, 1 to 6 (default: the best)', integer(1, 6))
     .option('--weight <w>', "share of the target's own model, 0 to 1 (default: the best)", number)
     .option('--l2 <penalty>', 'of the classifier: 1/C (default: 1)', number)
@@ -84,6 +86,14 @@ export function scoring(command: Command, methods: readonly Method[]): Command {
     .option('--worker <i/n>', 'score only this share, i from 0 to n-1; the shares meet in the output')
     .option('--fresh', 'start over instead of continuing what is in the output')
     .option('--seed <n>', 'seed of all sampling (default: 0)', integer(0));
+}
+
+function toRange(text: string): [number, number] {
+  const [least, most, ...more] = text.split(',').map(number);
+  if (least === undefined || most === undefined || more.length > 0) {
+    throw new InvalidArgumentError('It must be two numbers, such as 1,5.');
+  }
+  return [least, most];
 }
 
 function toLabels(text: string): Labels {
@@ -131,6 +141,7 @@ export function addScore(program: Command): void {
       rounds,
       labels,
       rating,
+      ratingRange,
       normalizer,
       worker,
       fresh,
@@ -145,7 +156,7 @@ export function addScore(program: Command): void {
           output,
           ...(await toTarget(flags, paths)),
           ...defined({ model, prior, conditional, cutoffs, percentiles, method, order, weight, normalizer }),
-          ...defined({ l2, rounds, labels, rating, worker, fresh, seed }),
+          ...defined({ l2, rounds, labels, rating, ratingRange, worker, fresh, seed }),
           ...toJob(flags),
           ...run,
         }),

@@ -344,6 +344,9 @@ pub struct ScoreOptions {
     /// A column of numbers that the pool has already, which are then the scores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rating: Option<String>,
+    /// Of `rating`: the lowest and the highest value that there is, such as 1 and 5; another one stops the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rating_range: Option<[f64; 2]>,
     /// `i/n`, i from 0 to n − 1: score only this share of the shards. The shares meet in `output`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
@@ -388,6 +391,7 @@ impl ScoreOptions {
             rounds: None,
             labels: None,
             rating: None,
+            rating_range: None,
             worker: None,
             fresh: false,
             threads: None,
@@ -446,6 +450,9 @@ pub struct SelectOptions {
     /// A column of numbers that the pool has already, instead of `target`: these are the scores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rating: Option<String>,
+    /// Of `rating`: the lowest and the highest value that there is, such as 1 and 5; another one stops the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rating_range: Option<[f64; 2]>,
     /// The directory or URL for the selected shards.
     pub output: String,
     /// How much to keep: `10%`, `2500docs`, `1.5Btokens`, `200MB`; a bare number counts tokens.
@@ -536,6 +543,7 @@ impl SelectOptions {
             target: None,
             scores: None,
             rating: None,
+            rating_range: None,
             output: output.into(),
             budget: None,
             method: None,

@@ -12,7 +12,7 @@ use super::identity::{self, scores_of};
 use super::input;
 use super::options::{DuplicateIds, SelectOptions, SourceOptions};
 use super::pipeline::threads;
-use super::score::{check_rated, rating_by};
+use super::score::{NO_RATING, check_rated, rating_by};
 use super::scorefiles::{Excluded, ScoreFiles};
 use super::scorer::Report;
 use super::scoring::{Scoring, collect};
@@ -41,6 +41,9 @@ const PEEKED: usize = 16;
 /// documents share an id and nothing else was asked for, [`Code::JobMismatch`] when `output` holds another
 /// job, and those of options, reading and writing.
 pub fn run(options: SelectOptions, control: &Control) -> Result<SelectSummary> {
+    if options.rating_range.is_some() && options.rating.is_none() {
+        return Err(Error::invalid_argument("ratingRange", NO_RATING));
+    }
     let request = Request::of(&options, control)?;
     match (&options.target, &options.scores, &options.rating) {
         (Some(target), None, None) => request.by_target(target),
@@ -206,7 +209,7 @@ impl<'a> Request<'a> {
         let o = self.options;
         self.refuse_fitting("a rating is a column of the pool as it is")?;
         let mut timings = Timings::default();
-        let scorer = rating_by(Some(column), o.normalizer.as_deref())?;
+        let scorer = rating_by(Some(column), o.rating_range, o.normalizer.as_deref())?;
         self.check_names(&scorer.spec)?;
         let more = [("selection", self.selection(&scorer.spec))];
         let config = identity::config(&scorer.spec, &[], &o.pool, more);
