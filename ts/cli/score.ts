@@ -29,6 +29,7 @@ export interface ScoringFlags extends JobFlags, SourceFlags, TargetFlags {
   weight?: number;
   l2?: number;
   rounds?: number;
+  poolSample?: string;
   labels?: Labels;
   rating?: string;
   ratingRange?: [number, number];
@@ -72,6 +73,7 @@ export function scoring(command: Command, methods: readonly Method[]): Command {
     .option('--rating-range <least,most>', 'stop at a rating outside of this, such as 1,5', toRange)
     .option('--order <n>', 'order of the fitted models, 1 to 6 (default: the best)', integer(1, 6))
     .option('--weight <w>', "share of the target's own model, 0 to 1 (default: the best)", number)
+    .option('--pool-sample <size>', 'text of the pool to learn from with a target (default: 32MiB)')
     .option('--l2 <penalty>', 'of the classifier: 1/C (default: 1)', number)
     .option('--rounds <n>', 'of the classifier: rounds of self-training (default: 0)', integer(0, 100))
     .option(
@@ -139,6 +141,7 @@ export function addScore(program: Command): void {
       weight,
       l2,
       rounds,
+      poolSample,
       labels,
       rating,
       ratingRange,
@@ -156,7 +159,7 @@ export function addScore(program: Command): void {
           output,
           ...(await toTarget(flags, paths)),
           ...defined({ model, prior, conditional, cutoffs, percentiles, method, order, weight, normalizer }),
-          ...defined({ l2, rounds, labels, rating, ratingRange, worker, fresh, seed }),
+          ...defined({ l2, rounds, poolSample, labels, rating, ratingRange, worker, fresh, seed }),
           ...toJob(flags),
           ...run,
         }),

@@ -30,6 +30,7 @@ pub(crate) fn load(options: &ScoreOptions) -> Result<(Scorer, Vec<ModelUsed>)> {
     for (option, given) in [
         ("l2", options.l2.is_some()),
         ("rounds", options.rounds.is_some()),
+        ("poolSample", options.pool_sample.is_some()),
         ("labels", options.labels.is_some()),
     ] {
         if given {

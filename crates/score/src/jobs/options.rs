@@ -332,6 +332,9 @@ pub struct ScoreOptions {
     /// With `target`: how text becomes tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalizer: Option<String>,
+    /// With `target`: how much text of the pool to learn from, held in memory meanwhile; 32 MiB when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool_sample: Option<ByteSize>,
     /// Of `classifier`: the penalty, which is `1/C`; 1 when not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub l2: Option<f64>,
@@ -387,6 +390,7 @@ impl ScoreOptions {
             order: None,
             weight: None,
             normalizer: None,
+            pool_sample: None,
             l2: None,
             rounds: None,
             labels: None,
@@ -470,6 +474,9 @@ pub struct SelectOptions {
     /// How text becomes tokens; `unicode-words/1` when not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalizer: Option<String>,
+    /// With `target`: how much text of the pool to learn from, held in memory meanwhile; 32 MiB when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool_sample: Option<ByteSize>,
     /// Of `classifier`: the penalty, which is `1/C`; 1 when not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub l2: Option<f64>,
@@ -550,6 +557,7 @@ impl SelectOptions {
             order: None,
             weight: None,
             normalizer: None,
+            pool_sample: None,
             l2: None,
             rounds: None,
             labels: None,

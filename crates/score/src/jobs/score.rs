@@ -122,6 +122,7 @@ fn rating(options: &ScoreOptions) -> Result<Scorer> {
         ("weight", options.weight.is_some()),
         ("l2", options.l2.is_some()),
         ("rounds", options.rounds.is_some()),
+        ("poolSample", options.pool_sample.is_some()),
         ("labels", options.labels.is_some()),
         ("cutoffs", options.cutoffs.is_some()),
     ];

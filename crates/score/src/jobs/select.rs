@@ -238,6 +238,7 @@ impl<'a> Request<'a> {
             ("weight", o.weight.is_some()),
             ("l2", o.l2.is_some()),
             ("rounds", o.rounds.is_some()),
+            ("poolSample", o.pool_sample.is_some()),
             ("labels", o.labels.is_some()),
         ];
         match given.iter().find(|(_, given)| *given) {
