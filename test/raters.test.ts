@@ -174,6 +174,11 @@ describe('ratings', () => {
     expect(method).toBe('rating');
     expect(groups.map((g) => g.group)).toContain('a/mail');
     for (const row of await rows(join(dir, 'out'))) expect(row).toMatchObject({ overall: 5n, score: 5 });
+    const ranged = ['--rating', 'overall', '--rating-range', '1,4', '-o', join(dir, 'ranged')];
+    const refused = await cli(['score', '--pool', pool, ...ranged]);
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toContain('a rating of 5, where ratings are 1 to 4');
+    expect((await cli(['score', '--pool', pool, '--rating-range', '1', '-o', 'y'])).code).toBe(2);
   });
 });
 

@@ -20,8 +20,13 @@ export interface Labels {
   below?: number;
 }
 
-/** Options of `method: 'classifier'`. */
-export interface ClassifierOptions {
+/** Options of learning from a `target`; all but the first are of `method: 'classifier'`. */
+export interface LearningOptions {
+  /**
+   * How much text of the pool to learn from, which is held in memory meanwhile: documents drawn by hash. The summary
+   * says how much it was (`fitted.pool`). @defaultValue '32MiB'
+   */
+  poolSample?: number | string;
   /**
    * The penalty λ of `λ/2 |w|² + Σ loss`, both classes weighing the same: `1/C` of scikit-learn. @defaultValue 1
    */
@@ -124,7 +129,7 @@ export interface FitOptions extends RunOptions {
 }
 
 /** What {@link score} takes. */
-export interface ScoreOptions extends RunOptions, ClassifierOptions {
+export interface ScoreOptions extends RunOptions, LearningOptions {
   /** The documents to score. */
   pool: Source;
   /** The directory or URL for the score files. */
@@ -139,6 +144,8 @@ export interface ScoreOptions extends RunOptions, ClassifierOptions {
   target?: Source;
   /** A column of numbers that the pool has already: these are then the scores. */
   rating?: string;
+  /** The lowest and the highest `rating` that there is, such as `[1, 5]`: another one stops the job. */
+  ratingRange?: readonly [number, number];
   /** How to score. @defaultValue 'perplexity' with one model, else 'loss-reduction' */
   method?: Method;
   /** With `ccnet`: where the head ends and the tail begins, which adds the column `bucket`. */
@@ -166,7 +173,7 @@ export interface ScoreOptions extends RunOptions, ClassifierOptions {
 }
 
 /** What {@link select} takes. */
-export interface SelectOptions extends RunOptions, ClassifierOptions {
+export interface SelectOptions extends RunOptions, LearningOptions {
   /** The documents to select from. */
   pool: Source;
   /** A sample of the wanted text. Give this, `scores` or `rating`. */
@@ -175,6 +182,8 @@ export interface SelectOptions extends RunOptions, ClassifierOptions {
   scores?: string;
   /** A column of numbers that the pool has already: these are then the scores. */
   rating?: string;
+  /** The lowest and the highest `rating` that there is, such as `[1, 5]`: another one stops the job. */
+  ratingRange?: readonly [number, number];
   /** The directory or URL for the selected shards. */
   output: string;
   /**

@@ -199,6 +199,8 @@ export interface ScoreSpec {
   labels?: { above: number; below: number };
   /** The column of ratings or embeddings. */
   column?: string;
+  /** The lowest and the highest rating that there is. */
+  range?: [number, number];
   /** What a combined score adds up. */
   parts?: {
     rater: string;

@@ -29,8 +29,10 @@ export interface ScoringFlags extends JobFlags, SourceFlags, TargetFlags {
   weight?: number;
   l2?: number;
   rounds?: number;
+  poolSample?: string;
   labels?: Labels;
   rating?: string;
+  ratingRange?: [number, number];
   normalizer?: string;
   worker?: string;
   fresh?: boolean;
@@ -68,8 +70,10 @@ export function scoring(command: Command, methods: readonly Method[]): Command {
       ).choices(methods),
     )
     .option('--rating <column>', 'score by a column of numbers that the pool has')
+    .option('--rating-range <least,most>', 'stop at a rating outside of this, such as 1,5', toRange)
     .option('--order <n>', 'order of the fitted models, 1 to 6 (default: the best)', integer(1, 6))
     .option('--weight <w>', "share of the target's own model, 0 to 1 (default: the best)", number)
+    .option('--pool-sample <size>', 'text of the pool to learn from with a target (default: 32MiB)')
     .option('--l2 <penalty>', 'of the classifier: 1/C (default: 1)', number)
     .option('--rounds <n>', 'of the classifier: rounds of self-training (default: 0)', integer(0, 100))
     .option(
@@ -84,6 +88,14 @@ export function scoring(command: Command, methods: readonly Method[]): Command {
     .option('--worker <i/n>', 'score only this share, i from 0 to n-1; the shares meet in the output')
     .option('--fresh', 'start over instead of continuing what is in the output')
     .option('--seed <n>', 'seed of all sampling (default: 0)', integer(0));
+}
+
+function toRange(text: string): [number, number] {
+  const [least, most, ...more] = text.split(',').map(number);
+  if (least === undefined || most === undefined || more.length > 0) {
+    throw new InvalidArgumentError('It must be two numbers, such as 1,5.');
+  }
+  return [least, most];
 }
 
 function toLabels(text: string): Labels {
@@ -129,8 +141,10 @@ export function addScore(program: Command): void {
       weight,
       l2,
       rounds,
+      poolSample,
       labels,
       rating,
+      ratingRange,
       normalizer,
       worker,
       fresh,
@@ -145,7 +159,7 @@ export function addScore(program: Command): void {
           output,
           ...(await toTarget(flags, paths)),
           ...defined({ model, prior, conditional, cutoffs, percentiles, method, order, weight, normalizer }),
-          ...defined({ l2, rounds, labels, rating, worker, fresh, seed }),
+          ...defined({ l2, rounds, poolSample, labels, rating, ratingRange, worker, fresh, seed }),
           ...toJob(flags),
           ...run,
         }),

@@ -95,7 +95,7 @@ export function addSelect(program: Command): void {
   ]).action((flags: Flags) => {
     const { pool, output, scores, budget, method, order, weight, normalizer, worker, fresh, seed } = flags;
     const { temperature, threshold, crossing, lowest, report, outputFormat, prefix, duplicateIds } = flags;
-    const { l2, rounds, labels, rating, standardize, uniform, curriculumTemperature } = flags;
+    const { l2, rounds, poolSample, labels, rating, ratingRange, standardize, uniform, curriculumTemperature } = flags;
     const direction = flags.curriculum;
     const curriculum =
       direction === undefined && curriculumTemperature === undefined
@@ -110,7 +110,8 @@ export function addSelect(program: Command): void {
           pool: toSource(await paths(pool, flags.format), flags),
           output,
           ...(await toTarget(flags, paths)),
-          ...defined({ scores, rating, budget, method, order, weight, l2, rounds, labels, normalizer }),
+          ...defined({ scores, rating, ratingRange, budget, method, order, weight, normalizer }),
+          ...defined({ l2, rounds, labels, poolSample }),
           ...defined({ worker, fresh, seed, standardize, uniform, curriculum }),
           ...defined({
             temperature,

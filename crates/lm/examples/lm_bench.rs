@@ -34,7 +34,8 @@ fn main() -> Result<()> {
 
     // Ids without a pattern: what a token is changes nothing in the work.
     let id = |i: usize| (i.wrapping_mul(2_654_435_761) >> 7) as u32 % config.vocab as u32;
-    let texts: Vec<Vec<u32>> = (0..documents).map(|d| (0..=tokens).map(|i| id(d * 7919 + i)).collect()).collect();
+    let texts: Vec<Vec<u32>> =
+        (0..documents).map(|d| (0..=tokens).map(|i| id(d * 7919 + i)).collect()).collect();
     let windows: Vec<Tokens> = texts.iter().map(|ids| Tokens { ids, first: 1 }).collect();
     let control = Control::default();
     model.losses(&windows[..1], &control)?;

@@ -70,7 +70,9 @@ impl Plan {
                 match stride <= tokens {
                     true => Ok(()),
                     false => {
-                        let what = format!("{stride} is longer than the window of {tokens}: tokens between would not be scored");
+                        let what = format!(
+                            "{stride} is longer than the window of {tokens}: tokens between would not be scored"
+                        );
                         Err(Error::invalid_argument("stride", what))
                     }
                 }
@@ -163,7 +165,10 @@ mod tests {
                 let targets: Vec<usize> = windows.iter().flat_map(Window::targets).collect();
                 assert_eq!(targets, (1..len).collect::<Vec<_>>(), "{plan:?} of {len}");
                 for w in &windows {
-                    assert!(w.tokens.start < w.first && w.inputs() <= plan.longest(len), "{plan:?} of {len}: {w:?}");
+                    assert!(
+                        w.tokens.start < w.first && w.inputs() <= plan.longest(len),
+                        "{plan:?} of {len}: {w:?}"
+                    );
                 }
             }
         }

@@ -87,9 +87,9 @@ pub use laws::{
 };
 pub use matrix::Matrix;
 pub use raters::{
-    Bags, Comparison, Contradiction, Curriculum, CurriculumItem, CurriculumOptions, Dense, Differences,
-    Direction, HeldOutPairs, Linear, LogisticOptions, Moments, PairFit, PairOptions, Platt, Rows,
-    SelfTrainOptions, SelfTraining, Targets, TfIdf, TfIdfRows, contradictions, fit_logistic, fit_pairs,
+    Bags, Comparison, Contradiction, Counter, Curriculum, CurriculumItem, CurriculumOptions, Dense,
+    Differences, Direction, HeldOutPairs, Linear, LogisticOptions, Moments, PairFit, PairOptions, Platt,
+    Rows, SelfTrainOptions, SelfTraining, Targets, TfIdf, TfIdfRows, contradictions, fit_logistic, fit_pairs,
     fit_rater_weights, held_out_margins, read_rater_runs, self_train, term_frequency,
 };
 pub use regmix::{

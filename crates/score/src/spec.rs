@@ -161,6 +161,9 @@ pub struct ScoreSpec {
     /// The column of the pool that is the score of `rating`, or the embedding that `bradley-terry` rates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<String>,
+    /// The lowest and the highest rating that there is; another one is an error, not a score.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<[f64; 2]>,
     /// What `combined` adds up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parts: Option<Vec<Part>>,
@@ -258,6 +261,7 @@ impl ScoreSpec {
             cutoffs: None,
             labels: None,
             column: None,
+            range: None,
             parts: None,
         };
         // Of methods that predict no token: no marker, and nothing to divide by.
@@ -383,6 +387,14 @@ impl ScoreSpec {
         {
             return refuse("column", format!("{}: a rating is a column, and nothing else is", self.name));
         }
+        if let Some([least, most]) = self.range {
+            if self.name != Method::Rating {
+                return refuse("ratingRange", format!("is of a rating, and {} is none", self.name));
+            }
+            if !(least.is_finite() && most.is_finite() && least < most) {
+                return refuse("ratingRange", format!("{least} and {most} are not two numbers in order"));
+            }
+        }
         if self.parts.is_some() != (self.name == Method::Combined) {
             return refuse("parts", format!("{}: combined has parts, and nothing else has", self.name));
         }
@@ -463,6 +475,9 @@ mod tests {
             ScoreSpec { labels: Some(Labels::default()), ..good.clone() },
             ScoreSpec { column: Some("x".into()), ..good.clone() },
             ScoreSpec { column: None, ..ScoreSpec::of(Method::Rating) },
+            ScoreSpec { range: Some([5.0, 1.0]), ..ScoreSpec::of(Method::Rating) },
+            ScoreSpec { range: Some([1.0, f64::NAN]), ..ScoreSpec::of(Method::Rating) },
+            ScoreSpec { range: Some([1.0, 5.0]), ..good.clone() },
             ScoreSpec { column: Some("x".into()), ..ScoreSpec::of(Method::BradleyTerry) },
             ScoreSpec { parts: Some(Vec::new()), ..good.clone() },
             ScoreSpec { features: None, ..ScoreSpec::of(Method::Classifier) },

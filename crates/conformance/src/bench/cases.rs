@@ -140,10 +140,18 @@ pub(super) fn limits(device: &Device) -> Vec<BenchCase> {
 /// All cases for a device of this kind.
 pub(super) fn cases(device: &Device) -> Vec<BenchCase> {
     let s = Sizes::of(device);
-    [elementwise(&s), reductions(&s), losses(&s), products(&s), transformers(&s), selections(&s), exchanges(&s)]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        elementwise(&s),
+        reductions(&s),
+        losses(&s),
+        products(&s),
+        transformers(&s),
+        selections(&s),
+        exchanges(&s),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn elementwise(s: &Sizes) -> Vec<BenchCase> {

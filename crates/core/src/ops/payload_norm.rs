@@ -1,7 +1,7 @@
 use super::topk_aggregate::payload_fault;
-use super::{Cost, Operation, Promise, check};
+use super::{Contract, Cost, Operation, Promise, check};
 use crate::payload::{Chunking, PayloadLayout};
-use crate::{DType, Error, Result, Tensor};
+use crate::{DType, Result, Tensor};
 
 /// The sum of the squares of what each payload says, from codes and scales alone: positions are not looked at.
 ///
@@ -50,7 +50,7 @@ impl Operation for PayloadNorm {
         Cost { flops: 2 * entries, bytes: 4 * (peers * self.chunking.chunks() * words) as u64 }
     }
 
-    fn fault(&self, row: u64) -> Error {
-        payload_fault(row, &self.chunking)
+    fn contract(&self) -> Contract {
+        Contract { bound: self.chunking.chunks(), broken: payload_fault }
     }
 }

@@ -1,4 +1,4 @@
-use super::{Cost, Operation, Promise, check};
+use super::{Contract, Cost, Operation, Promise, check};
 use crate::payload::{Chunking, PayloadLayout};
 use crate::{Code, DType, Error, Result, Tensor};
 
@@ -63,14 +63,14 @@ impl Operation for TopkAggregate {
         Cost { flops: 2 * entries, bytes: bytes + 2 * self.theta.bytes() as u64 }
     }
 
-    fn fault(&self, row: u64) -> Error {
-        payload_fault(row, &self.chunking)
+    fn contract(&self) -> Contract {
+        Contract { bound: self.chunking.chunks(), broken: payload_fault }
     }
 }
 
 /// A payload that is none, at row `peer · chunks + chunk`.
-pub(super) fn payload_fault(row: u64, chunking: &Chunking) -> Error {
-    let chunks = chunking.chunks().max(1) as u64;
+pub(super) fn payload_fault(row: u64, chunks: usize) -> Error {
+    let chunks = chunks.max(1) as u64;
     let place = format!("chunk {} of payload {} breaks its layout", row % chunks, row / chunks);
     Error::new(Code::InvalidValue, place).at_column("payloads").at_row(row)
 }

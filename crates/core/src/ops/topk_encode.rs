@@ -1,4 +1,4 @@
-use super::{Cost, Operation, Promise, check};
+use super::{Contract, Cost, Operation, Promise, check};
 use crate::payload::{Chunking, PayloadLayout, Quantizer};
 use crate::{Code, DType, Error, Result, Tensor};
 
@@ -78,10 +78,13 @@ impl Operation for TopkEncode {
         Cost { flops: 4 * self.base.len() as u64, bytes: check::bytes(&tensors) }
     }
 
-    fn fault(&self, row: u64) -> Error {
-        Error::new(Code::InvalidValue, "a pseudo-gradient of this chunk is not finite, or beyond 2^30")
-            .at_column("local")
-            .at_row(row)
-            .hint("local training diverged: go back to the parameters of the last round")
+    fn contract(&self) -> Contract {
+        let broken = |row, _| {
+            Error::new(Code::InvalidValue, "a pseudo-gradient of this chunk is not finite, or beyond 2^30")
+                .at_column("local")
+                .at_row(row)
+                .hint("local training diverged: go back to the parameters of the last round")
+        };
+        Contract { bound: 0, broken }
     }
 }

@@ -108,7 +108,12 @@ fn smollm2_has_the_losses_of_transformers() {
         let mean = sum / want.len() as f64;
         assert!(worst < 1e-3 && mean < 1e-4, "{name}: at most {worst:.1e}, mean {mean:.1e}");
         if name == "prose" {
-            definitions(&model, &ids, fixture, [&expected["window"], &expected["stride"], &expected["prefix"]]);
+            definitions(
+                &model,
+                &ids,
+                fixture,
+                [&expected["window"], &expected["stride"], &expected["prefix"]],
+            );
         }
     }
 }

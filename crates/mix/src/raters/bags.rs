@@ -1,129 +1,167 @@
-//! Bags of hashed features: how often each occurs in each document, in about two bytes an entry.
+//! Bags of hashed features: how often each occurs in each document.
 
 use gristmill_core::{Code, Error, Result};
 
-use super::rows::Rows;
+use super::tfidf::TfIdfRows;
 
-/// Which features each document has and how often, packed: features ascend within a document, so the step to
-/// the next one and whether it occurs more than once fit two bytes, mostly. Training passes over them several
-/// times; the texts need not stay.
+/// Which features each document has and how often: four bytes for each, and four more for one that occurs more
+/// than once. The texts need not stay.
 ///
 /// ```
 /// use gristmill_mix::Bags;
 ///
 /// let mut bags = Bags::new(1 << 20);
-/// bags.push(&mut vec![700_000, 3, 5, 3])?;
+/// bags.push(&[700_000, 3, 5, 3])?;
 /// let mut seen = Vec::new();
 /// bags.for_each_count(0, |feature, count| seen.push((feature, count)));
-/// assert_eq!(seen, [(3, 2), (5, 1), (700_000, 1)]);
+/// assert_eq!(seen, [(700_000, 1), (5, 1), (3, 2)]);
 /// # Ok::<(), gristmill_core::Error>(())
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Bags {
-    features: usize,
-    bytes: Vec<u8>,
-    /// `ends[d]` is one past the last byte of document `d`.
-    ends: Vec<usize>,
+    /// For each document the features that occur once, those that occur more often, and how often these do; each
+    /// as the two halves of a number, so that rows of shorter numbers can take the place.
+    pub(super) data: Vec<[u16; 2]>,
+    pub(super) documents: Vec<Document>,
+    frequencies: Vec<u32>,
+    /// For counting a document.
+    counter: Counter,
+    often: Vec<(u32, u32)>,
+}
+
+/// Where the features of a document begin, and how many there are of either kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Document {
+    pub(super) start: usize,
+    pub(super) once: usize,
+    pub(super) often: usize,
+}
+
+/// The two halves of a number, the lower one first.
+#[inline]
+pub(super) fn halves(number: u32) -> [u16; 2] {
+    [number as u16, (number >> 16) as u16]
+}
+
+/// The number of two halves.
+#[inline]
+pub(super) fn whole([low, high]: [u16; 2]) -> u32 {
+    u32::from(low) | u32::from(high) << 16
 }
 
 impl Bags {
     /// No documents yet, over features numbered below `features`.
     pub fn new(features: usize) -> Self {
-        Self { features, ..Self::default() }
+        Self { frequencies: vec![0; features], ..Self::default() }
     }
 
-    /// Adds a document: its features in any order, each as often as it occurs. Sorts them.
+    /// Adds a document: its features in any order, each as often as it occurs.
     ///
     /// # Errors
     /// [`Code::InvalidValue`] for a number that is no feature.
-    pub fn push(&mut self, features: &mut [u32]) -> Result<()> {
-        features.sort_unstable();
-        if let Some(&last) = features.last().filter(|&&last| last as usize >= self.features) {
-            let message = format!("feature {last} of {} features", self.features);
+    pub fn push(&mut self, features: &[u32]) -> Result<()> {
+        if let Some(bad) = features.iter().find(|&&feature| feature as usize >= self.features()) {
+            let message = format!("feature {bad} of {} features", self.features());
             return Err(Error::new(Code::InvalidValue, message));
         }
-        let mut next = 0;
-        for run in features.chunk_by(|a, b| a == b) {
-            // A step and a flag, which says whether a count follows.
-            let step = u64::from(run[0] - next);
-            let count = run.len() as u64;
-            put(&mut self.bytes, step << 1 | u64::from(count > 1));
-            if count > 1 {
-                put(&mut self.bytes, count);
+        let start = self.data.len();
+        self.often.clear();
+        for &(feature, n) in self.counter.count(features) {
+            self.frequencies[feature as usize] += 1;
+            match n {
+                1 => self.data.push(halves(feature)),
+                _ => self.often.push((feature, n)),
             }
-            next = run[0];
         }
-        self.ends.push(self.bytes.len());
+        let once = self.data.len() - start;
+        self.data.extend(self.often.iter().map(|(feature, _)| halves(*feature)));
+        self.data.extend(self.often.iter().map(|(_, n)| halves(*n)));
+        self.documents.push(Document { start, once, often: self.often.len() });
         Ok(())
     }
 
     /// Appends the documents of another part over the same features.
     pub fn append(&mut self, other: &Self) {
-        debug_assert_eq!(self.features, other.features);
-        let before = self.bytes.len();
-        self.bytes.extend_from_slice(&other.bytes);
-        self.ends.extend(other.ends.iter().map(|end| before + end));
+        debug_assert_eq!(self.features(), other.features());
+        let before = self.data.len();
+        self.data.extend_from_slice(&other.data);
+        self.documents.extend(other.documents.iter().map(|d| Document { start: before + d.start, ..*d }));
+        self.frequencies.iter_mut().zip(&other.frequencies).for_each(|(all, more)| *all += more);
     }
 
     /// Documents.
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.documents.len()
     }
 
     /// Whether there is no document.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.documents.is_empty()
     }
 
     /// Numbers below this are features.
     pub fn features(&self) -> usize {
-        self.features
+        self.frequencies.len()
     }
 
-    /// Calls `f` with every feature of a document and how often it occurs, ascending.
-    #[inline]
+    /// Calls `f` with every feature of a document and how often it occurs: those that occur once, then the
+    /// others, both as they came first.
     pub fn for_each_count(&self, document: usize, mut f: impl FnMut(usize, u32)) {
-        let start = document.checked_sub(1).map_or(0, |before| self.ends[before]);
-        let mut rest = &self.bytes[start..self.ends[document]];
-        let mut feature = 0;
-        while !rest.is_empty() {
-            let step = take(&mut rest);
-            feature += (step >> 1) as usize;
-            let count = if step & 1 == 1 { take(&mut rest) as u32 } else { 1 };
-            f(feature, count);
-        }
+        let Document { start, once, often } = self.documents[document];
+        let (ones, rest) = self.data[start..].split_at(once);
+        ones.iter().for_each(|feature| f(whole(*feature) as usize, 1));
+        let (features, counts) = rest.split_at(often);
+        features.iter().zip(counts).for_each(|(feature, n)| f(whole(*feature) as usize, whole(*n)));
     }
 
     /// In how many documents each feature is.
-    pub fn document_frequencies(&self) -> Vec<u32> {
-        let mut frequencies = vec![0; self.features];
-        (0..self.len()).for_each(|d| self.for_each_count(d, |feature, _| frequencies[feature] += 1));
-        frequencies
+    pub fn document_frequencies(&self) -> &[u32] {
+        &self.frequencies
     }
 }
 
-/// Seven bits a byte, the lowest first; the eighth says that more follow.
-#[inline]
-fn put(bytes: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        bytes.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
+/// Counts how often each number comes, without sorting: one pass over a table that stays in the cache.
+///
+/// ```
+/// use gristmill_mix::Counter;
+///
+/// assert_eq!(Counter::default().count(&[7, 3, 7]), [(7, 2), (3, 1)]);
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Counter {
+    /// One more than the place of a number in `counts`, where its hash says or in the next free slot; 0 is free.
+    slots: Vec<u32>,
+    counts: Vec<(u32, u32)>,
 }
 
-#[inline]
-fn take(bytes: &mut &[u8]) -> u64 {
-    let (mut value, mut shift) = (0, 0);
-    while let Some((&byte, rest)) = bytes.split_first() {
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            break;
+impl Counter {
+    /// Every number and how often it is among `numbers`, in the order in which they come first.
+    pub fn count(&mut self, numbers: &[u32]) -> &[(u32, u32)] {
+        let size = (2 * numbers.len()).next_power_of_two().max(2);
+        self.slots.clear();
+        self.slots.resize(size, 0);
+        self.counts.clear();
+        let shift = 32 - size.trailing_zeros().min(32);
+        for &number in numbers {
+            // The upper bits of the product with 2^32 over the golden ratio.
+            let mut slot = (number.wrapping_mul(0x9E37_79B9) >> shift) as usize;
+            loop {
+                match self.slots[slot] {
+                    0 => {
+                        self.counts.push((number, 1));
+                        self.slots[slot] = self.counts.len() as u32;
+                        break;
+                    }
+                    place if self.counts[place as usize - 1].0 == number => {
+                        self.counts[place as usize - 1].1 += 1;
+                        break;
+                    }
+                    _ => slot = (slot + 1) % size,
+                }
+            }
         }
-        shift += 7;
+        &self.counts
     }
-    value
 }
 
 /// Weights of features by how rare they are: `idf = ln((n + a) / (df + a)) + 1` for a feature in `df` of `n`
@@ -145,19 +183,8 @@ impl TfIdf {
     }
 
     /// Documents as rows of length one, in which a feature has its count times its weight.
-    pub fn rows<'a>(&'a self, bags: &'a Bags) -> TfIdfRows<'a> {
-        let scale = |document| {
-            let mut square = 0.0;
-            bags.for_each_count(document, |feature, count| square += self.value(feature, count).powi(2));
-            if square > 0.0 { 1.0 / square.sqrt() } else { 0.0 }
-        };
-        TfIdfRows { bags, weights: self, scales: (0..bags.len()).map(scale).collect() }
-    }
-
-    /// The value of a feature that occurs so often, before the length of the row is made one.
-    #[inline]
-    pub fn value(&self, feature: usize, count: u32) -> f64 {
-        term_frequency(count, self.sublinear) * f64::from(self.idf[feature])
+    pub fn rows(&self, bags: Bags) -> TfIdfRows {
+        TfIdfRows::new(self, bags)
     }
 }
 
@@ -168,35 +195,6 @@ pub fn term_frequency(count: u32, sublinear: bool) -> f64 {
         1 => 1.0,
         n if sublinear => 1.0 + libm::log(f64::from(n)),
         n => f64::from(n),
-    }
-}
-
-/// [`Bags`] as TF-IDF rows of Euclidean length one; a document without features is a row of zeros.
-#[derive(Debug, Clone)]
-pub struct TfIdfRows<'a> {
-    bags: &'a Bags,
-    weights: &'a TfIdf,
-    scales: Vec<f64>,
-}
-
-impl Rows for TfIdfRows<'_> {
-    fn len(&self) -> usize {
-        self.bags.len()
-    }
-
-    fn features(&self) -> usize {
-        self.bags.features()
-    }
-
-    #[inline]
-    fn for_each(&self, row: usize, mut f: impl FnMut(usize, f64)) {
-        let scale = self.scales[row];
-        self.bags
-            .for_each_count(row, |feature, count| f(feature, self.weights.value(feature, count) * scale));
-    }
-
-    fn square_norm(&self, row: usize) -> f64 {
-        if self.scales[row] > 0.0 { 1.0 } else { 0.0 }
     }
 }
 
@@ -216,53 +214,27 @@ mod tests {
             let mut bags = Bags::new(70_000);
             let mut halves = [Bags::new(70_000), Bags::new(70_000)];
             for (i, document) in documents.iter().enumerate() {
-                bags.push(&mut document.clone()).unwrap();
-                halves[usize::from(i >= documents.len() / 2)].push(&mut document.clone()).unwrap();
+                bags.push(document).unwrap();
+                halves[usize::from(i >= documents.len() / 2)].push(document).unwrap();
             }
             for (i, document) in documents.iter().enumerate() {
                 let mut counts = BTreeMap::new();
                 document.iter().for_each(|&f| *counts.entry(f as usize).or_insert(0) += 1);
                 let mut read = Vec::new();
                 bags.for_each_count(i, |feature, count| read.push((feature, count)));
+                read.sort_unstable();
                 prop_assert_eq!(read, counts.into_iter().collect::<Vec<_>>());
             }
             let [mut first, second] = halves;
             first.append(&second);
-            prop_assert_eq!(first, bags);
+            prop_assert_eq!(first.documents, bags.documents);
+            prop_assert_eq!(first.data, bags.data);
+            prop_assert_eq!(first.frequencies, bags.frequencies);
         }
     }
 
     #[test]
     fn refuses_a_number_that_is_no_feature() {
-        assert_eq!(Bags::new(4).push(&mut [4]).unwrap_err().code(), Code::InvalidValue);
-    }
-
-    /// `TfidfTransformer(sublinear_tf=...).fit_transform([[2, 1, 0], [0, 1, 0], [0, 1, 3]])` of scikit-learn 1.9.
-    #[test]
-    fn tf_idf_is_that_of_scikit_learn() {
-        let plain = [[0.959_055_88, 0.283_216_92, 0.0], [0.0, 1.0, 0.0], [0.0, 0.193_164_23, 0.981_166_44]];
-        let sublinear =
-            [[0.944_203_065, 0.329_363_889, 0.0], [0.0, 1.0, 0.0], [0.0, 0.270_907_694, 0.962_605_330]];
-        for (expected, sublinear) in [(plain, false), (sublinear, true)] {
-            tf_idf(expected, sublinear);
-        }
-    }
-
-    fn tf_idf(expected: [[f64; 3]; 3], sublinear: bool) {
-        let mut bags = Bags::new(3);
-        for document in [vec![0, 0, 1], vec![1], vec![1, 2, 2, 2], vec![]] {
-            bags.push(&mut document.clone()).unwrap();
-        }
-        let tfidf = TfIdf::new(&bags.document_frequencies(), 3, 1.0, sublinear);
-        let rows = tfidf.rows(&bags);
-        let row = |i| {
-            let mut row = [0.0; 3];
-            rows.for_each(i, |feature, value| row[feature] = value);
-            row
-        };
-        for (i, expected) in expected.into_iter().enumerate() {
-            assert!(row(i).iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-7), "{:?}", row(i));
-        }
-        assert_eq!((row(3), rows.square_norm(3)), ([0.0; 3], 0.0));
+        assert_eq!(Bags::new(4).push(&[4]).unwrap_err().code(), Code::InvalidValue);
     }
 }

@@ -18,8 +18,9 @@ mod metarater;
 mod pairs;
 mod rows;
 mod selftrain;
+mod tfidf;
 
-pub use bags::{Bags, TfIdf, TfIdfRows, term_frequency};
+pub use bags::{Bags, Counter, TfIdf, term_frequency};
 pub use calibration::Platt;
 pub use curriculum::{Curriculum, CurriculumItem, CurriculumOptions, Direction};
 pub use logistic::{Linear, LogisticOptions, Targets, fit_logistic, held_out_margins};
@@ -27,3 +28,4 @@ pub use metarater::{Moments, fit_rater_weights, read_rater_runs};
 pub use pairs::{Comparison, Contradiction, HeldOutPairs, PairFit, PairOptions, contradictions, fit_pairs};
 pub use rows::{Dense, Differences, Rows};
 pub use selftrain::{SelfTrainOptions, SelfTraining, self_train};
+pub use tfidf::TfIdfRows;

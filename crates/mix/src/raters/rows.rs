@@ -31,6 +31,14 @@ pub trait Rows: Sync {
         self.for_each(row, |feature, value| sum += weights[feature] * value);
         sum
     }
+
+    /// Says that a row will be read soon, so that its memory can be on its way.
+    fn expect(&self, _row: usize) {}
+
+    /// Adds a multiple of a row to `weights`.
+    fn add(&self, row: usize, by: f64, weights: &mut [f64]) {
+        self.for_each(row, |feature, value| weights[feature] += by * value);
+    }
 }
 
 /// Rows in which every feature is stored, such as embeddings: `f32`, row by row.

@@ -1,7 +1,7 @@
 //! Target against pool as a classifier: learnt from samples of both, with the account of itself that models give.
 
 use gristmill_core::{Code, Control, Counts, Error, Result};
-use gristmill_mix::{Bags, LogisticOptions, SelfTrainOptions, TfIdf, self_train};
+use gristmill_mix::{Bags, Linear, LogisticOptions, Rows, SelfTrainOptions, TfIdf, self_train};
 use gristmill_ngram::adapt::discriminate;
 use gristmill_ngram::hashed::{Features, HashedSpec, Smoothing};
 use gristmill_ngram::normalize::Scratch;
@@ -55,7 +55,7 @@ pub(crate) fn bags<'a>(
         buckets.clear();
         let words = features.for_each_bucket(text, &mut scratch, |bucket| buckets.push(bucket as u32))?;
         if words > 0 {
-            bags.push(&mut buckets)?;
+            bags.push(&buckets)?;
             counts += Counts::one(words, text.len() as u64);
         }
     }
@@ -65,7 +65,7 @@ pub(crate) fn bags<'a>(
 /// The weight of each feature by its document frequency in `bags`.
 pub(crate) fn tf_idf(spec: &HashedSpec, bags: &Bags) -> TfIdf {
     let (Smoothing::Count(amount) | Smoothing::Probability(amount)) = spec.smoothing;
-    TfIdf::new(&bags.document_frequencies(), bags.len(), amount, true)
+    TfIdf::new(bags.document_frequencies(), bags.len(), amount, true)
 }
 
 /// Learns from both samples, and says how well held-out documents of the two are told apart.
@@ -92,8 +92,8 @@ pub(crate) fn learn(
     all.append(&of_pool_bags);
     drop(of_pool_bags);
     let tfidf = tf_idf(&spec, &all);
-    let rows = tfidf.rows(&all);
-    let known: Vec<Option<bool>> = (0..all.len()).map(|i| (i < positives).then_some(true)).collect();
+    let rows = tfidf.rows(all);
+    let known: Vec<Option<bool>> = (0..rows.len()).map(|i| (i < positives).then_some(true)).collect();
     let options = SelfTrainOptions {
         rounds: recipe.rounds,
         above: recipe.labels.above,
@@ -107,6 +107,7 @@ pub(crate) fn learn(
         }
         _ => e,
     })?;
+    let by_feature = Linear { weights: rows.by_feature(&learnt.model.weights), ..learnt.model };
     drop(rows);
     let count = |label| learnt.labels[positives..].iter().filter(|l| **l == label).count() as u64;
     let self_trained = (recipe.rounds > 0).then(|| SelfTrained {
@@ -126,7 +127,7 @@ pub(crate) fn learn(
         candidates: Vec::new(),
         self_trained,
     };
-    let model = HashedLinear::new(Method::Classifier, features, &tfidf, &learnt.model, learnt.calibration)?;
+    let model = HashedLinear::new(Method::Classifier, features, &tfidf, &by_feature, learnt.calibration)?;
     Ok((model, fitted))
 }
 

@@ -30,8 +30,8 @@ mod writing;
 pub use models::{OpenDevice, processor};
 pub use options::{
     ByteSize, CombineOptions, Crossing, CurriculumOptions, Cutoffs, DiscountFallback, DuplicateIds,
-    FitOptions, Method, NeuralOptions, OnContradiction, OnError, Quotas, RateOptions, Raters, ScoreOptions, SelectOptions,
-    SourceOptions,
+    FitOptions, Method, NeuralOptions, OnContradiction, OnError, Quotas, RateOptions, Raters, ScoreOptions,
+    SelectOptions, SourceOptions,
 };
 pub use perplexity::{PerplexityOptions, PerplexitySummary};
 pub use summary::{

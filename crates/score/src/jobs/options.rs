@@ -337,6 +337,9 @@ pub struct ScoreOptions {
     /// With `target`: how text becomes tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalizer: Option<String>,
+    /// With `target`: how much text of the pool to learn from, held in memory meanwhile; 32 MiB when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool_sample: Option<ByteSize>,
     /// Of `classifier`: the penalty, which is `1/C`; 1 when not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub l2: Option<f64>,
@@ -349,6 +352,9 @@ pub struct ScoreOptions {
     /// A column of numbers that the pool has already, which are then the scores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rating: Option<String>,
+    /// Of `rating`: the lowest and the highest value that there is, such as 1 and 5; another one stops the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rating_range: Option<[f64; 2]>,
     /// `i/n`, i from 0 to n − 1: score only this share of the shards. The shares meet in `output`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
@@ -390,10 +396,12 @@ impl ScoreOptions {
             order: None,
             weight: None,
             normalizer: None,
+            pool_sample: None,
             l2: None,
             rounds: None,
             labels: None,
             rating: None,
+            rating_range: None,
             worker: None,
             fresh: false,
             threads: None,
@@ -452,6 +460,9 @@ pub struct SelectOptions {
     /// A column of numbers that the pool has already, instead of `target`: these are the scores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rating: Option<String>,
+    /// Of `rating`: the lowest and the highest value that there is, such as 1 and 5; another one stops the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rating_range: Option<[f64; 2]>,
     /// One model instead of `target`, as a score job takes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
@@ -481,6 +492,9 @@ pub struct SelectOptions {
     /// How text becomes tokens; `unicode-words/1` when not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalizer: Option<String>,
+    /// With `target`: how much text of the pool to learn from, held in memory meanwhile; 32 MiB when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool_sample: Option<ByteSize>,
     /// Of `classifier`: the penalty, which is `1/C`; 1 when not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub l2: Option<f64>,
@@ -554,6 +568,7 @@ impl SelectOptions {
             target: None,
             scores: None,
             rating: None,
+            rating_range: None,
             model: None,
             prior: None,
             conditional: None,
@@ -564,6 +579,7 @@ impl SelectOptions {
             order: None,
             weight: None,
             normalizer: None,
+            pool_sample: None,
             l2: None,
             rounds: None,
             labels: None,

@@ -77,11 +77,7 @@ pub fn run(options: PerplexityOptions, control: &Control) -> Result<PerplexitySu
 ///
 /// # Errors
 /// As [`run`], and those of the device.
-pub fn run_on(
-    options: PerplexityOptions,
-    open: OpenDevice,
-    control: &Control,
-) -> Result<PerplexitySummary> {
+pub fn run_on(options: PerplexityOptions, open: OpenDevice, control: &Control) -> Result<PerplexitySummary> {
     let asked = Asked {
         models: ModelOptions {
             model: Some(options.model.clone()),

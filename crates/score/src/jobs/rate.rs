@@ -175,11 +175,13 @@ impl Rating<'_> {
                     wanted.iter().map(bag).collect()
                 })?;
                 let mut all = gristmill_mix::Bags::new(features.spec().buckets);
-                for mut bag in bags {
-                    all.push(&mut bag)?;
+                for bag in bags {
+                    all.push(&bag)?;
                 }
                 let tfidf = tf_idf(features.spec(), &all);
-                let fit = fit_pairs(&tfidf.rows(&all), &judged.comparisons, &options, self.control)?;
+                let rows = tfidf.rows(all);
+                let mut fit = fit_pairs(&rows, &judged.comparisons, &options, self.control)?;
+                fit.model.weights = rows.by_feature(&fit.model.weights);
                 let scale = Platt { slope: fit.slope, offset: 0.0 };
                 let model = HashedLinear::new(Method::BradleyTerry, features, &tfidf, &fit.model, scale)?;
                 let file = save(job, RATER, |out| model.write(out))?;

@@ -6,16 +6,19 @@ use gristmill_ngram::normalize::Normalizer;
 
 use super::columns::Groups;
 use super::fitting::{Asked, Fitting};
+use super::models::{Asked as Models, OpenDevice, TOGETHER, processor};
 use super::options::ScoreOptions;
 use super::pipeline::threads;
 use super::scorefiles::ScoreFiles;
 use super::scorer::{Report, Scorer};
 use super::scoring::{Scoring, collect};
 use super::summary::{SUMMARY_SCHEMA, ScoreSummary, Timings};
-use super::models::{Asked as Models, OpenDevice, TOGETHER, processor};
 use super::{identity, input};
 use crate::memory::ModelOptions;
 use crate::{Keep, Method, ScoreSpec};
+
+/// Why a range of ratings alone is refused.
+pub(crate) const NO_RATING: &str = "is of ratings that the pool has: name their column";
 
 /// Scores every document of a pool, shard by shard; a run that is stopped at any moment continues where it
 /// was.
@@ -55,6 +58,9 @@ pub fn run_on(options: ScoreOptions, open_device: OpenDevice, control: &Control)
         Job::open(&options.output, job.input("pool", &pool), JobOptions { fresh: options.fresh, worker })
     };
 
+    if options.rating_range.is_some() && options.rating.is_none() {
+        return Err(Error::invalid_argument("ratingRange", NO_RATING));
+    }
     let (job, scorer, used, fitted) = match &options.target {
         None if options.method == Some(Method::Rating) || options.rating.is_some() => {
             let scorer = rating(&options)?;
@@ -140,22 +146,28 @@ fn rating(options: &ScoreOptions) -> Result<Scorer> {
         ("weight", options.weight.is_some()),
         ("l2", options.l2.is_some()),
         ("rounds", options.rounds.is_some()),
+        ("poolSample", options.pool_sample.is_some()),
         ("labels", options.labels.is_some()),
         ("cutoffs", options.cutoffs.is_some()),
     ];
     if let Some((option, _)) = given.iter().find(|(_, given)| *given) {
         return Err(Error::invalid_argument(option, "a rating is a column of the pool as it is"));
     }
-    rating_by(options.rating.as_deref(), options.normalizer.as_deref())
+    rating_by(options.rating.as_deref(), options.rating_range, options.normalizer.as_deref())
 }
 
 /// The scorer by a column of ratings.
-pub(crate) fn rating_by(column: Option<&str>, normalizer: Option<&str>) -> Result<Scorer> {
+pub(crate) fn rating_by(
+    column: Option<&str>,
+    range: Option<[f64; 2]>,
+    normalizer: Option<&str>,
+) -> Result<Scorer> {
     let column =
         column.ok_or_else(|| Error::invalid_argument("rating", "name the column with the ratings"))?;
     let normalizer = Normalizer::resolve(normalizer.unwrap_or(Normalizer::UNICODE_WORDS))?;
     let spec = ScoreSpec {
         column: Some(column.to_owned()),
+        range,
         normalizer: Some(normalizer.spec().clone()),
         ..ScoreSpec::of(Method::Rating)
     };
@@ -178,6 +190,7 @@ fn refuse_learning(options: &ScoreOptions) -> Result<()> {
     let given = [
         ("l2", options.l2.is_some()),
         ("rounds", options.rounds.is_some()),
+        ("poolSample", options.pool_sample.is_some()),
         ("labels", options.labels.is_some()),
     ];
     match given.iter().find(|(_, given)| *given) {

@@ -158,7 +158,7 @@ impl Scorer {
     /// The score of the document `i` of a batch with these values, where it has one.
     fn value(&self, values: &Values, i: usize) -> Result<Option<f64>> {
         match (&self.basis, values) {
-            (Basis::Rating(_), Values::Numbers(numbers)) => Ok(numbers[i]),
+            (Basis::Rating(_), Values::Numbers(numbers)) => self.within(numbers[i]),
             (Basis::Embedding(_, weights), Values::Vectors(vectors)) => {
                 let rating = |row: &Vec<f32>| -> Result<f64> {
                     Dense::new(weights.len()).push(row)?;
@@ -168,6 +168,19 @@ impl Scorer {
                 vectors[i].as_ref().map(rating).transpose().map_err(|e| e.at_column(column))
             }
             _ => Err(Error::new(Code::Internal, "a batch was read without its values")),
+        }
+    }
+
+    /// A rating, unless it is outside of the range that ratings have.
+    fn within(&self, rating: Option<f64>) -> Result<Option<f64>> {
+        match (self.spec.range, rating) {
+            (Some([least, most]), Some(rating)) if !(least..=most).contains(&rating) => {
+                let message = format!("a rating of {rating}, where ratings are {least} to {most}");
+                Err(Error::new(Code::InvalidValue, message)
+                    .at_column(self.spec.column.as_deref().unwrap_or_default())
+                    .hint("leave such documents out with --where, or leave the range out"))
+            }
+            _ => Ok(rating),
         }
     }
 

@@ -13,7 +13,7 @@ use super::input;
 use super::models::{Asked as Models, OpenDevice, TOGETHER, processor};
 use super::options::{DuplicateIds, SelectOptions, SourceOptions};
 use super::pipeline::threads;
-use super::score::{check_rated, rating_by};
+use super::score::{NO_RATING, check_rated, rating_by};
 use super::scorefiles::{Excluded, ScoreFiles};
 use super::scorer::{Report, Scorer};
 use super::scoring::{Scoring, collect};
@@ -51,6 +51,9 @@ pub fn run(options: SelectOptions, control: &Control) -> Result<SelectSummary> {
 /// # Errors
 /// As [`run`], and those of the device.
 pub fn run_on(options: SelectOptions, open: OpenDevice, control: &Control) -> Result<SelectSummary> {
+    if options.rating_range.is_some() && options.rating.is_none() {
+        return Err(Error::invalid_argument("ratingRange", NO_RATING));
+    }
     let models = Models {
         models: ModelOptions {
             model: options.model.clone(),
@@ -244,7 +247,7 @@ impl<'a> Request<'a> {
             return Err(Error::invalid_argument("method", RATED));
         }
         self.refuse_fitting(RATED)?;
-        let scorer = rating_by(Some(column), o.normalizer.as_deref())?;
+        let scorer = rating_by(Some(column), o.rating_range, o.normalizer.as_deref())?;
         self.by_scorer(scorer, Vec::new(), Timings::default())
     }
 
@@ -289,6 +292,7 @@ impl<'a> Request<'a> {
             ("weight", o.weight.is_some()),
             ("l2", o.l2.is_some()),
             ("rounds", o.rounds.is_some()),
+            ("poolSample", o.pool_sample.is_some()),
             ("labels", o.labels.is_some()),
         ];
         match given.iter().find(|(_, given)| *given) {

@@ -121,14 +121,13 @@ impl HashedLinear {
 
     /// The rating of a text, with its numbers of words and of n-grams; no rating for a text without words.
     fn rate(&self, text: &str, scratch: &mut Scratch) -> Result<(u64, u64, Option<f64>)> {
-        let Scratch { words, ids, .. } = scratch;
+        let Scratch { words, ids, counter, .. } = scratch;
         ids.clear();
         let n_words = self.features.for_each_bucket(text, words, |bucket| ids.push(bucket as u32))?;
-        ids.sort_unstable();
         let (mut dot, mut square) = (0.0, 0.0);
-        for run in ids.chunk_by(|a, b| a == b) {
-            let [idf, weight] = self.table[run[0] as usize].map(f64::from);
-            let value = term_frequency(run.len() as u32, true) * idf;
+        for &(bucket, count) in counter.count(ids) {
+            let [idf, weight] = self.table[bucket as usize].map(f64::from);
+            let value = term_frequency(count, true) * idf;
             dot += value * weight;
             square += value * value;
         }

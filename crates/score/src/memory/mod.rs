@@ -73,9 +73,9 @@ use crate::methods::{Method, Sums};
 use crate::sidecar::{FORMAT, META_FORMAT, META_SPEC, ScoreColumns, score_fields};
 use crate::spec::{Bos, Eos, ScoreSpec, Windows};
 pub use linear::HashedLinear;
+pub(crate) use neural::transformer;
 pub use neural::{Neural, NeuralOptions, Recipe};
 pub use ngrams::{ModelOptions, Ngrams};
-pub(crate) use neural::transformer;
 pub use pack::Packer;
 pub use weights::HashedWeights;
 
@@ -223,6 +223,8 @@ pub struct Scratch {
     pub ends: Vec<usize>,
     /// Log-probabilities of the documents.
     pub log10: Vec<f32>,
+    /// For bags of ids.
+    pub counter: gristmill_mix::Counter,
     /// For an adapted pair.
     pub pair: gristmill_ngram::adapt::PairScratch,
 }

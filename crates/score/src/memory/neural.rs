@@ -98,12 +98,7 @@ impl Neural {
     ///
     /// # Errors
     /// Those of [`LanguageModel::load`]; [`Code::InvalidArgument`] for options that contradict each other.
-    pub fn load(
-        paths: &[&str],
-        device: &Device,
-        options: NeuralOptions,
-        control: &Control,
-    ) -> Result<Self> {
+    pub fn load(paths: &[&str], device: &Device, options: NeuralOptions, control: &Control) -> Result<Self> {
         let load = LoadOptions {
             dtype: options.dtype.as_deref().map(str::parse::<DType>).transpose()?,
             longest: options.window.map(|w| w as usize),
@@ -172,7 +167,12 @@ impl Neural {
     }
 
     /// Summed losses of documents under one model, and how many predictions are in each sum.
-    fn sum(&self, model: &LanguageModel, spec: &ScoreSpec, documents: &[Vec<u32>]) -> Result<Vec<(f64, u32)>> {
+    fn sum(
+        &self,
+        model: &LanguageModel,
+        spec: &ScoreSpec,
+        documents: &[Vec<u32>],
+    ) -> Result<Vec<(f64, u32)>> {
         let streams = Self::streams(model, spec, documents);
         let plan = plan(spec.windows);
         let cut: Vec<Vec<Window>> = streams.iter().map(|s| plan.windows(s.len())).collect();
@@ -198,10 +198,8 @@ impl Neural {
 
     /// The sums of documents, given as the tokens of each model (or of the one tokenizer that they share).
     fn sums(&self, spec: &ScoreSpec, documents: &[&[Vec<u32>]]) -> Result<Vec<Sums>> {
-        let mut sums: Vec<Sums> = documents[0]
-            .iter()
-            .map(|ids| Sums { n_tokens: ids.len() as u32, ..Sums::default() })
-            .collect();
+        let mut sums: Vec<Sums> =
+            documents[0].iter().map(|ids| Sums { n_tokens: ids.len() as u32, ..Sums::default() }).collect();
         for (at, model) in self.models.iter().enumerate() {
             let documents = documents[at.min(documents.len() - 1)];
             for (sums, (loss, n_scored)) in sums.iter_mut().zip(self.sum(model, spec, documents)?) {

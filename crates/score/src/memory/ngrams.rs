@@ -234,7 +234,9 @@ impl LossModel for Ngrams {
             return refuse("language models give losses, and this score is not made from any");
         }
         if matches!(spec.windows, Windows::Sliding { .. } | Windows::Rolling { .. }) {
-            return refuse("windows over a document change nothing for an n-gram model: score whole documents");
+            return refuse(
+                "windows over a document change nothing for an n-gram model: score whole documents",
+            );
         }
         Ok(())
     }

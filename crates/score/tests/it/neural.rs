@@ -66,10 +66,8 @@ fn options(window: u32) -> NeuralOptions {
 }
 
 fn measure(dir: &Dir, model: &str, transformer: NeuralOptions) -> Result<PerplexitySummary, Error> {
-    let options = PerplexityOptions {
-        transformer,
-        ..PerplexityOptions::new(model, dir.at("pool").as_str().into())
-    };
+    let options =
+        PerplexityOptions { transformer, ..PerplexityOptions::new(model, dir.at("pool").as_str().into()) };
     perplexity::run(options, &Control::default())
 }
 
@@ -217,7 +215,7 @@ fn two_models_in_one_pass_score_and_select_and_go_on_where_they_were() {
         ..SelectOptions::new(dir.at("pool").as_str().into(), dir.at("selected"))
     };
     let summary = select::run(selected, &Control::default()).unwrap();
-    assert_eq!(summary.counts.selected.documents, 20);
+    assert_eq!(summary.counts.kept.documents, 20);
     let mut scores: Vec<f64> = rows.iter().map(|r| r.2[2]).filter(|s| !s.is_nan()).collect();
     scores.sort_by(|a, b| b.total_cmp(a));
     assert_eq!(summary.cut, Some(scores[19]));
@@ -249,8 +247,11 @@ fn what_cannot_be_scored_is_refused_by_its_option() {
     // Another model beside it: an n-gram model, and one with other tokens.
     dir.jsonl("text/a.jsonl", crate::common::rows("x", 0, 300));
     let ngram = dir.at("x.gml");
-    fit::run(FitOptions { order: 2, ..FitOptions::new(dir.at("text").as_str().into(), &*ngram) }, &Control::default())
-        .unwrap();
+    fit::run(
+        FitOptions { order: 2, ..FitOptions::new(dir.at("text").as_str().into(), &*ngram) },
+        &Control::default(),
+    )
+    .unwrap();
     let compare = |method: Option<Method>, prior: &str, conditional: &str, transformer: NeuralOptions| {
         let options = ScoreOptions {
             prior: Some(prior.into()),

@@ -275,6 +275,17 @@ fn a_rating_that_is_none_is_named() {
     });
     assert_eq!(at(&same), (Code::InvalidValue, "standardize".into()));
 
+    let range = |range: [f64; 2]| refused(&|o| o.rating_range = Some(range));
+    let beyond = range([1.0, 4.0]);
+    assert_eq!(at(&beyond), (Code::InvalidValue, "overall_score".into()));
+    assert!(beyond.location().row.is_some() && beyond.message().contains("a rating of 5"), "{beyond}");
+    assert!(beyond.location().path.as_deref().unwrap().contains("pool/"), "{beyond}");
+    assert_eq!(at(&range([5.0, 1.0])), (Code::InvalidArgument, "ratingRange".into()));
+    let alone = refused(&|o| (o.rating, o.rating_range) = (None, Some([1.0, 5.0])));
+    assert_eq!(at(&alone), (Code::InvalidArgument, "ratingRange".into()));
+    let with_range = SelectOptions { rating_range: Some([1.0, 5.0]), ..options(&dir, "ranged") };
+    assert_eq!(run(with_range).unwrap().spec.range, Some([1.0, 5.0]));
+
     let scoring = ScoreOptions {
         rating: Some("overall_score".into()),
         model: Some("m.gml".into()),
