@@ -215,7 +215,7 @@ fn two_models_in_one_pass_score_and_select_and_go_on_where_they_were() {
         ..SelectOptions::new(dir.at("pool").as_str().into(), dir.at("selected"))
     };
     let summary = select::run(selected, &Control::default()).unwrap();
-    assert_eq!(summary.counts.kept.documents, 20);
+    assert_eq!(summary.counts.kept.unwrap().documents, 20);
     let mut scores: Vec<f64> = rows.iter().map(|r| r.2[2]).filter(|s| !s.is_nan()).collect();
     scores.sort_by(|a, b| b.total_cmp(a));
     assert_eq!(summary.cut, Some(scores[19]));
