@@ -484,6 +484,40 @@ mod tests {
         assert_eq!(all.unwrap_err().code(), Code::EmptyInput);
     }
 
+    /// Few rows that count as much as many others, as a target beside a pool.
+    #[test]
+    fn ends_within_its_tolerance_of_the_optimum() {
+        let mut rng = rng::stream(8, "test", 0);
+        let positive: Vec<bool> = (0..3000).map(|i| i < 30).collect();
+        let mut bags = crate::Bags::new(5000);
+        for &positive in &positive {
+            // Words by Zipf's law, of which the wanted rows have some that others seldom have.
+            let word = |_| (5000f64.powf(rng.random_range(0.0..1.0f64)) as u32 - 1) ^ u32::from(positive);
+            bags.push(&(0..80).map(word).collect::<Vec<_>>()).unwrap();
+        }
+        let rows = crate::TfIdf::new(bags.document_frequencies(), 3000, 1.0, true).rows(bags);
+        let targets = Targets::balanced(&positive).unwrap();
+        let fit = |tolerance| {
+            let options = LogisticOptions { tolerance, epochs: 10_000, ..Default::default() };
+            fit_logistic(&rows, &targets, &options, &control()).unwrap()
+        };
+        let objective = |m: &Linear| {
+            let loss = |i: usize| {
+                let z = m.margin(&rows, i);
+                targets.weights[i] * (At::new(z).softplus - targets.labels[i] * z)
+            };
+            let square: f64 = m.weights.iter().map(|w| w * w).sum();
+            (0..3000).map(loss).sum::<f64>() + 0.5 * (square + m.intercept.powi(2))
+        };
+        let optimum = objective(&fit(1e-16));
+        for tolerance in [1e-1, 1e-2, 1e-3, 1e-4] {
+            let model = fit(tolerance);
+            let above = objective(&model) / optimum - 1.0;
+            assert!(model.converged && above <= tolerance && above >= -1e-12, "{tolerance}: {above}");
+            assert!(model.epochs <= 12, "{tolerance}: {} passes", model.epochs);
+        }
+    }
+
     #[test]
     fn separable_rows_and_rows_of_zeros_have_an_answer() {
         let rows = dense(&[vec![3.0], vec![0.0], vec![-3.0]]);
