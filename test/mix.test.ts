@@ -493,6 +493,9 @@ describe('subsets', () => {
     expect((await selectSubset({ embeddings, budget: 2, optimizer: 'naive' })).indices).toEqual(
       chosen.indices,
     );
+    expect((await facilityLocation({ embeddings, budget: 2, device: 'cpu' })).indices).toEqual(chosen.indices);
+    const nowhere = await failure(facilityLocation({ embeddings, budget: 2, device: 'cuda:99' }));
+    expect(nowhere).toMatchObject({ code: 'DEVICE_UNAVAILABLE' });
     expect((await farthestPoints({ embeddings, budget: 2 })).gains).toEqual([null, 2]);
     for (const method of [graphCut, featureBased]) {
       expect(new Set((await method({ embeddings, budget: 3 })).indices).size).toBe(3);
@@ -511,7 +514,7 @@ describe('subsets', () => {
     const rows = embeddings.map((embedding, i) => ({ id: `e${i}`, embedding }));
     const path = put(join(dir, 'e.jsonl'), jsonl(rows));
     const out = join(dir, 'subset.parquet');
-    const result = await cli(['subset', '--embeddings', path, '--budget', '2', '-o', out]);
+    const result = await cli(['subset', '--embeddings', path, '--budget', '2', '--device', 'cpu', '-o', out]);
     expect(result).toMatchObject({ code: 0, stderr: '' });
     expect(result.stdout).toContain('2 of 5 rows of 2 numbers by facility-location');
     const ids: string[] = [];

@@ -52,6 +52,10 @@ export function addSubset(program: Command): void {
         'lazier-than-lazy',
       ]),
     )
+    .option(
+      '--device <name>',
+      'what computes the similarities: auto, cpu, wgpu, cuda:0, … (default: all threads of the processor)',
+    )
     .option('--epsilon <x>', 'of the stochastic optimizers (default: 0.1)', number)
     .option('--lambda <x>', 'of graph-cut (default: 2) and of masks (default: 0.5)', number)
     .option('--ridge <x>', 'of log-determinant (default: 0)', number)
@@ -64,7 +68,7 @@ export function addSubset(program: Command): void {
     )
     .option('--seed <n>', 'seed of all sampling (default: 0)', integer(0));
   common(command).action((flags: Flags) => {
-    const { embeddings, output, budget, method, column, id, quality, kernel, gamma, neighbors } = flags;
+    const { embeddings, output, budget, method, column, id, quality, kernel, gamma, neighbors, device } = flags;
     const { optimizer, epsilon, lambda, ridge, partitions, pick, seed } = flags;
     return execute(
       'subset',
@@ -73,7 +77,7 @@ export function addSubset(program: Command): void {
         subset({
           embeddings,
           output,
-          ...defined({ budget, method, column, id, quality, kernel, gamma, neighbors }),
+          ...defined({ budget, method, column, id, quality, kernel, gamma, neighbors, device }),
           ...defined({ optimizer, epsilon, lambda, ridge, partitions, pick, seed }),
           signal,
           ...(onProgress && { onProgress }),

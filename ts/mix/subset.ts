@@ -1,3 +1,4 @@
+import type { DeviceName } from '../device.js';
 import { GristmillError } from '../errors.js';
 import { call, run } from '../job.js';
 import type { RunOptions } from '../options.js';
@@ -31,6 +32,11 @@ export interface SubsetChoice {
   epsilon?: number;
   /** Of graph cut, how much likeness to all counts, 2; of masks, the weight of quality, 0.5. */
   lambda?: number;
+  /**
+   * The device that computes the products that similarities are made of, such as `auto` or `cuda:0`; the choice itself is
+   * made on the processor. @defaultValue all threads of the processor
+   */
+  device?: DeviceName;
   /** Of the log-determinant: what is added to the diagonal. @defaultValue 0 */
   ridge?: number;
   /** Of feature-based functions. @defaultValue 'sqrt' */
@@ -113,7 +119,7 @@ function flat(from: Embeddings): { data: Float32Array; dimension: number } {
 }
 
 /**
- * Chooses points that represent all points. On the CPU.
+ * Chooses points that represent all points.
  *
  * @example
  * ```ts
@@ -121,11 +127,11 @@ function flat(from: Embeddings): { data: Float32Array; dimension: number } {
  * ```
  */
 export async function selectSubset(options: SelectSubsetOptions): Promise<Subset> {
-  const { embeddings, dimension, quality, signal, ...choice } = options;
+  const { embeddings, dimension, quality, device, signal, ...choice } = options;
   const { data, dimension: d } = flat({ embeddings, dimension } as Embeddings);
   const weights = quality && Float64Array.from(quality);
   const text = await call(signal, (addon, cancel) =>
-    addon.chooseSubset(data, d, weights, JSON.stringify(choice), cancel),
+    addon.chooseSubset(data, d, weights, JSON.stringify(choice), device, cancel),
   );
   return JSON.parse(text) as Subset;
 }
@@ -249,8 +255,8 @@ export interface SubsetSummary {
  * ```
  */
 export function subset(options: SubsetOptions): Promise<SubsetSummary> {
-  const { embeddings, column, id, quality, output, signal, onProgress, ...choose } = options;
+  const { embeddings, column, id, quality, output, device, signal, onProgress, ...choose } = options;
   const watched = { ...(signal && { signal }), ...(onProgress && { onProgress }) };
-  const job = { embeddings, column, id, quality, output, choose, ...watched };
+  const job = { embeddings, column, id, quality, output, device, choose, ...watched };
   return run((addon) => addon.subsetFile, job);
 }

@@ -65,7 +65,7 @@ pub fn subset_file<'env>(
         Function<'_, ProgressEvent, ()>,
     >,
 ) -> napi::Result<Object<'env>> {
-    start(env, "gristmill-subset", options, cancel, on_progress, mixing::subset)
+    start(env, "gristmill-subset", options, cancel, on_progress, gristmill::jobs::subset)
 }
 
 /// The predicted loss of a target as a function of the mixture.
@@ -320,7 +320,8 @@ pub fn law_answer(env: Env, question: String) -> napi::Result<String> {
 }
 
 /// Chooses a subset of embeddings in memory, `dimension` numbers each. `options` and the result are the JSON text
-/// of `SubsetOptions` and `Subset`. The numbers are copied first: JavaScript may change them while this works.
+/// of `SubsetOptions` and `Subset`; `device` computes the products that similarities are made of. The numbers are copied
+/// first: JavaScript may change them while this works.
 #[napi(ts_return_type = "Promise<string>")]
 pub fn choose_subset<'env>(
     env: &'env Env,
@@ -328,13 +329,16 @@ pub fn choose_subset<'env>(
     dimension: u32,
     quality: Option<&[f64]>,
     options: String,
+    device: Option<String>,
     cancel: &CancelHandle,
 ) -> napi::Result<Object<'env>> {
     let options: SubsetOptions = parse(&options).map_err(|e| to_js(env, &e))?;
     let (data, quality) = (embeddings.to_vec(), quality.map(<[f64]>::to_vec));
     let control = Control::with_cancel(cancel.token.clone());
     let work = move || {
+        let opened = device.as_deref().map(gristmill::devices::open).transpose()?;
         let points = points(&data, dimension)?;
+        let points = opened.as_ref().map_or(points, |opened| points.on(&opened.device));
         print(&mix::choose_subset(points, quality.as_deref(), &options, &control)?)
     };
     spawn(env, "gristmill-subset", cancel.token.clone(), work, |text| text)

@@ -5,6 +5,7 @@ use gristmill_score::jobs::{
     PerplexityOptions, PerplexitySummary, ScoreOptions, ScoreSummary, SelectOptions, SelectSummary,
     perplexity as measure, score as scoring, select as selection,
 };
+use gristmill_score::mixing::{SubsetFileOptions, SubsetFileSummary, subset_on};
 
 use crate::devices;
 
@@ -26,6 +27,14 @@ pub fn score(options: ScoreOptions, control: &Control) -> Result<ScoreSummary> {
 /// As there.
 pub fn select(options: SelectOptions, control: &Control) -> Result<SelectSummary> {
     selection::run_on(options, open, control)
+}
+
+/// Chooses rows of a file of embeddings; see [`gristmill_score::mixing::subset_on`].
+///
+/// # Errors
+/// As there.
+pub fn subset(options: SubsetFileOptions, control: &Control) -> Result<SubsetFileSummary> {
+    subset_on(options, open, control)
 }
 
 /// Measures a model on text; see [`gristmill_score::jobs::perplexity::run_on`].

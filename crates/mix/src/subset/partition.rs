@@ -83,7 +83,7 @@ pub fn select_partitioned(
         let members = &order[p * n / options.partitions..(p + 1) * n / options.partitions];
         let data: Vec<f32> = members.iter().flat_map(|&i| points.row(i)).copied().collect();
         let wanted = SimilarityOptions { kernel: options.kernel, ..Default::default() };
-        let similarity = Similarity::of(Points::new(&data, points.dimension())?, &wanted, control)?;
+        let similarity = Similarity::of(points.with(&data)?, &wanted, control)?;
         let take = ((members.len() as f64 * options.share).ceil() as usize).clamp(1, members.len());
         let mut location = FacilityLocation::new(&similarity);
         let seed = options.seed.wrapping_add(p as u64);

@@ -1,4 +1,4 @@
-use gristmill_core::{Code, Error, Result};
+use gristmill_core::{Code, Device, Error, Result};
 
 /// Embeddings to choose from: `n` rows of `d` numbers, row by row.
 ///
@@ -12,6 +12,7 @@ use gristmill_core::{Code, Error, Result};
 pub struct Points<'a> {
     data: &'a [f32],
     dimension: usize,
+    device: Option<&'a Device>,
 }
 
 impl<'a> Points<'a> {
@@ -32,8 +33,27 @@ impl<'a> Points<'a> {
                 Err(Error::new(Code::InvalidValue, format!("an embedding with a component of {}", data[at]))
                     .at_row((at / dimension) as u64))
             }
-            None => Ok(Self { data, dimension }),
+            None => Ok(Self { data, dimension, device: None }),
         }
+    }
+
+    /// The same points, of which a device computes the products that similarities are made of; without one they are
+    /// computed on all threads of the processor.
+    pub fn on(self, device: &'a Device) -> Self {
+        Self { device: Some(device), ..self }
+    }
+
+    /// Other numbers in the place of these.
+    pub(super) fn with<'b>(&self, data: &'b [f32]) -> Result<Points<'b>>
+    where
+        'a: 'b,
+    {
+        Ok(Points { device: self.device, ..Points::new(data, self.dimension)? })
+    }
+
+    /// The device that computes products.
+    pub(super) fn device(&self) -> Option<&'a Device> {
+        self.device
     }
 
     /// How many points.

@@ -1,4 +1,5 @@
-use gristmill_core::{Code, Control, Error, Result};
+use gristmill_core::ops::Matmul;
+use gristmill_core::{Code, Control, DType, Error, Result, Tensor};
 use rayon::prelude::*;
 
 use super::points::{Points, product, square};
@@ -60,7 +61,8 @@ enum Store {
 const ROWS: usize = 128;
 
 impl Similarity {
-    /// Computes the similarities of all pairs in blocks, by matrix products in single precision on all threads.
+    /// Computes the similarities of all pairs in blocks, by matrix products in single precision on all threads or on
+    /// the [device of the points](Points::on).
     ///
     /// ```
     /// use gristmill_core::Control;
@@ -74,7 +76,7 @@ impl Similarity {
     /// ```
     ///
     /// # Errors
-    /// A result larger than `memory`, options out of range.
+    /// A result larger than `memory`, options out of range; those of the device.
     pub fn of(points: Points<'_>, options: &SimilarityOptions, control: &Control) -> Result<Self> {
         let n = points.len();
         if let Kernel::Rbf { gamma } = options.kernel
@@ -97,7 +99,9 @@ impl Similarity {
             return Err(Error::new(Code::Unsupported, "more than 2^32 points"));
         }
         let prepared = prepare(points, options.kernel);
-        let task = Task { points: Points::new(&prepared, points.dimension())?, kernel: options.kernel };
+        let shape = [n, points.dimension()];
+        let factor = points.device().map(|device| device.tensor(prepared.clone(), shape)).transpose()?;
+        let task = Task { points: points.with(&prepared)?, kernel: options.kernel, factor };
         let squares: Vec<f64> = match options.kernel {
             Kernel::Euclidean | Kernel::Rbf { .. } => (0..n).map(|i| square(task.points.row(i))).collect(),
             _ => Vec::new(),
@@ -201,12 +205,43 @@ fn prepare(points: Points<'_>, kernel: Kernel) -> Vec<f32> {
     data
 }
 
+/// The points nearest to one, with their similarities (or squared distances), and the largest distance.
+type Neighbors = (Vec<(u32, f32)>, f32);
+
 struct Task<'a> {
     points: Points<'a>,
     kernel: Kernel,
+    /// The points on their device, if it is one that computes the products.
+    factor: Option<Tensor>,
 }
 
 impl Task<'_> {
+    /// Products of points from `first` on with all from `from` on, one row of `slab` for each.
+    fn products(&self, first: usize, from: usize, slab: &mut [f32]) -> Result<()> {
+        let (n, d) = (self.points.len(), self.points.dimension());
+        let rows = slab.len() / n;
+        let Some(all) = &self.factor else {
+            let data = self.points.data();
+            product(&data[first * d..(first + rows) * d], &data[from * d..], d, &mut slab[from..], n);
+            return Ok(());
+        };
+        let out = all.device().empty(DType::F32, [rows, n - from])?;
+        all.device().run(Matmul {
+            a: all.narrow(first, rows)?,
+            b: all.narrow(from, n - from)?,
+            out: out.clone(),
+            trans_a: false,
+            trans_b: true,
+            alpha: 1.0,
+            beta: 0.0,
+        })?;
+        let numbers: Vec<f32> = out.to_vec()?;
+        slab.chunks_exact_mut(n)
+            .zip(numbers.chunks_exact(n - from))
+            .for_each(|(row, numbers)| row[from..].copy_from_slice(numbers));
+        Ok(())
+    }
+
     /// Turns products of point `i` with the points from `first` on into similarities, or into squared distances
     /// where the maximum of all of them is needed first.
     fn finish(&self, i: usize, first: usize, row: &mut [f32], squares: &[f64]) {
@@ -230,20 +265,23 @@ impl Task<'_> {
     }
 
     fn dense(&self, squares: &[f64], control: &Control) -> Result<Store> {
-        let (n, d) = (self.points.len(), self.points.dimension());
+        let n = self.points.len();
         let mut values = vec![0.0f32; n * n];
         // The upper triangle, block row by block row.
-        values.par_chunks_mut(ROWS * n).enumerate().try_for_each(|(block, slab)| {
+        let one = |(block, slab): (usize, &mut [f32])| {
             control.check()?;
             let first = block * ROWS;
-            let rows = slab.len() / n;
-            let data = self.points.data();
-            product(&data[first * d..(first + rows) * d], &data[first * d..], d, &mut slab[first..], n);
-            for (i, row) in slab.chunks_exact_mut(n).enumerate() {
+            self.products(first, first, slab)?;
+            slab.par_chunks_exact_mut(n).enumerate().for_each(|(i, row)| {
                 self.finish(first + i, first, &mut row[first..], squares);
-            }
+            });
             Ok::<(), Error>(())
-        })?;
+        };
+        match self.factor {
+            None => values.par_chunks_mut(ROWS * n).enumerate().try_for_each(one)?,
+            // Not from threads that the device itself may want to compute on: they would wait for each other.
+            Some(_) => values.chunks_mut(ROWS * n).enumerate().try_for_each(one)?,
+        }
         if self.kernel == Kernel::Euclidean {
             let most = values
                 .par_chunks(n)
@@ -258,33 +296,36 @@ impl Task<'_> {
     }
 
     fn sparse(&self, squares: &[f64], k: usize, control: &Control) -> Result<Store> {
-        let (n, d) = (self.points.len(), self.points.dimension());
-        let data = self.points.data();
+        let n = self.points.len();
         let distance = self.kernel == Kernel::Euclidean;
-        let found = (0..n.div_ceil(ROWS)).into_par_iter().map(|block| {
+        let nearest = |order: &mut Vec<u32>, (i, row): (usize, &mut [f32])| -> Neighbors {
+            self.finish(i, 0, row, squares);
+            let most = if distance { row.iter().copied().fold(0.0, f32::max) } else { 0.0 };
+            order.clear();
+            order.extend(0..n as u32);
+            // The nearest first; ties go to the lower number.
+            let near = |a: &u32, b: &u32| {
+                let (x, y) = (row[*a as usize], row[*b as usize]);
+                if distance { x.total_cmp(&y) } else { y.total_cmp(&x) }.then(a.cmp(b))
+            };
+            order.select_nth_unstable_by(k - 1, near);
+            (order[..k].iter().map(|&j| (j, row[j as usize])).collect(), most)
+        };
+        let one = |block: usize| -> Result<Vec<Neighbors>> {
             control.check()?;
             let first = block * ROWS;
-            let rows = ROWS.min(n - first);
-            let mut slab = vec![0.0; rows * n];
-            product(&data[first * d..(first + rows) * d], data, d, &mut slab, n);
-            let (mut kept, mut most) = (Vec::with_capacity(rows * k), 0.0f32);
-            let mut order: Vec<u32> = Vec::with_capacity(n);
-            for (i, row) in slab.chunks_exact_mut(n).enumerate() {
-                self.finish(first + i, 0, row, squares);
-                most = most.max(if distance { row.iter().copied().fold(0.0, f32::max) } else { 0.0 });
-                order.clear();
-                order.extend(0..n as u32);
-                // The nearest first; ties go to the lower number.
-                let near = |a: &u32, b: &u32| {
-                    let (x, y) = (row[*a as usize], row[*b as usize]);
-                    if distance { x.total_cmp(&y) } else { y.total_cmp(&x) }.then(a.cmp(b))
-                };
-                order.select_nth_unstable_by(k - 1, near);
-                kept.extend(order[..k].iter().map(|&j| (j, row[j as usize])));
-            }
-            Ok((kept, most))
-        });
-        let found: Vec<(Vec<(u32, f32)>, f32)> = found.collect::<Result<_>>()?;
+            let mut slab = vec![0.0; ROWS.min(n - first) * n];
+            self.products(first, 0, &mut slab)?;
+            let rows = slab.par_chunks_exact_mut(n).enumerate().map(|(i, row)| (first + i, row));
+            Ok(rows.map_init(|| Vec::with_capacity(n), nearest).collect())
+        };
+        let blocks = 0..n.div_ceil(ROWS);
+        let found: Vec<Vec<Neighbors>> = match self.factor {
+            None => blocks.into_par_iter().map(one).collect::<Result<_>>()?,
+            // As in `dense`.
+            Some(_) => blocks.map(one).collect::<Result<_>>()?,
+        };
+        let found: Vec<Neighbors> = found.into_iter().flatten().collect();
         let most = found.iter().map(|f| f.1).fold(0.0, f32::max);
         // From the neighbours of each point to the points that each one is a neighbour of.
         let all = || found.iter().flat_map(|f| &f.0);

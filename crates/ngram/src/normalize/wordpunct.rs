@@ -50,17 +50,20 @@ fn runs(text: &str, mut f: impl FnMut(&str)) {
             (class, c.len_utf8())
         }
     };
-    let mut start = 0;
-    while start < bytes.len() {
-        let (class, len) = class_and_len(start);
+    let at = |at: usize| (at < bytes.len()).then(|| class_and_len(at));
+    let (mut start, mut first) = (0, at(0));
+    while let Some((class, len)) = first {
         let mut end = start + len;
-        while end < bytes.len() {
-            let (next, len) = class_and_len(end);
-            if next != class {
-                break;
+        first = loop {
+            // Mostly there is nothing but ASCII.
+            while bytes.get(end).is_some_and(|&b| b < 0x80 && ASCII[b as usize] == class) {
+                end += 1;
             }
-            end += len;
-        }
+            match at(end) {
+                Some((next, len)) if next == class => end += len,
+                other => break other,
+            }
+        };
         if class != Class::Space {
             f(&text[start..end]);
         }

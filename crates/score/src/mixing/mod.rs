@@ -14,7 +14,7 @@ pub use regression::{
     MixFitOptions, MixFitSummary, MixOptimizeOptions, MixSampleOptions, MixSampleSummary, RunsSource, fit,
     optimize, sample,
 };
-pub use subset::{SubsetFileOptions, SubsetFileSummary, subset};
+pub use subset::{SubsetFileOptions, SubsetFileSummary, subset, subset_on};
 
 use std::path::Path;
 

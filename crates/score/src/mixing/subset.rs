@@ -13,8 +13,8 @@ use gristmill_mix::{Points, Subset, SubsetMethod, SubsetOptions, choose_subset};
 use serde::{Deserialize, Serialize};
 
 use super::write_whole;
-use crate::jobs::SUMMARY_SCHEMA;
 use crate::jobs::pipeline::Meter;
+use crate::jobs::{OpenDevice, SUMMARY_SCHEMA, processor};
 
 /// Names that a column of embeddings goes by.
 const NAMES: [&str; 5] = ["embedding", "embeddings", "vector", "features", "emb"];
@@ -39,6 +39,10 @@ pub struct SubsetFileOptions {
     /// How to choose.
     #[serde(default)]
     pub choose: SubsetOptions,
+    /// The device that computes the products that similarities are made of, such as `auto` or `cuda:0`; all threads of
+    /// the processor when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
 }
 
 /// What was chosen.
@@ -74,12 +78,27 @@ pub struct SubsetFileSummary {
 ///
 /// # Errors
 /// No such column, one of another type, embeddings that are null, of different lengths or not finite (with file
-/// and row), [`Code::DuplicateId`], and those of [`choose_subset`].
+/// and row), [`Code::DuplicateId`], and those of [`choose_subset`]; [`Code::DeviceUnavailable`] for another device than
+/// the processor, which [`subset_on`] opens.
 pub fn subset(options: SubsetFileOptions, control: &Control) -> Result<SubsetFileSummary> {
+    subset_on(options, processor, control)
+}
+
+/// [`subset`] with devices that `open` knows.
+///
+/// # Errors
+/// As there, and those of `open`.
+pub fn subset_on(
+    options: SubsetFileOptions,
+    open: OpenDevice,
+    control: &Control,
+) -> Result<SubsetFileSummary> {
     let form = Form::of(&options.output)?;
+    let device = options.device.as_deref().map(open).transpose()?;
     let mut table = Rows::default();
     table.read(&options, control)?;
     let points = Points::new(&table.numbers, table.dimension)?;
+    let points = device.as_ref().map_or(points, |device| points.on(device));
     let quality = options.quality.as_ref().map(|_| &table.quality[..]);
     let subset = choose_subset(points, quality, &options.choose, control)?;
     form.write(&options.output, &table, &subset)?;

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use arrow_array::builder::{FixedSizeListBuilder, Float32Builder, Float64Builder, ListBuilder};
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, cast::AsArray};
+use gristmill_core::hash::hash64;
 use gristmill_core::{Code, Control, Error};
 use gristmill_data::read_tables;
-use gristmill_mix::{SubsetMethod, SubsetOptions};
+use gristmill_mix::{
+    Kernel, Points, Similarity, SimilarityOptions, SubsetMethod, SubsetOptions, choose_subset,
+};
 use gristmill_score::mixing::{SubsetFileOptions, SubsetFileSummary, subset};
 use parquet::arrow::ArrowWriter;
 
@@ -50,6 +53,7 @@ fn options(dir: &Dir, embeddings: String) -> SubsetFileOptions {
         quality: None,
         output: dir.at("out.parquet"),
         choose: SubsetOptions { budget: 2, ..SubsetOptions::default() },
+        device: None,
     }
 }
 
@@ -122,6 +126,49 @@ fn rows_that_hold_no_embedding_are_named() {
         assert_eq!(e.location().column.as_deref(), Some("embedding"));
         assert!(e.location().path.as_deref().unwrap().ends_with(name));
     }
+}
+
+/// The products of a device, whose sums have another order, lead to the same choices.
+#[test]
+fn a_device_computes_the_similarities() {
+    let numbers: Vec<f32> = (0..300 * 17u64)
+        .map(|n| (hash64(7, &n.to_le_bytes()) >> 40) as f32 / (1u64 << 23) as f32 - 1.0)
+        .collect();
+    let device = gristmill_cpu::open().unwrap();
+    let points = Points::new(&numbers, 17).unwrap();
+    let control = Control::default();
+    let kernels = [
+        Kernel::Cosine,
+        Kernel::SquaredCosine,
+        Kernel::SquaredCorrelation,
+        Kernel::Euclidean,
+        Kernel::Rbf { gamma: 0.3 },
+    ];
+    for (kernel, neighbors) in kernels.into_iter().flat_map(|kernel| [(kernel, None), (kernel, Some(20))]) {
+        let wanted = SimilarityOptions { kernel, neighbors, ..Default::default() };
+        let of = |points| Similarity::of(points, &wanted, &control).unwrap();
+        let (here, there) = (of(points), of(points.on(&device)));
+        for (i, j) in (0..300).flat_map(|i| (0..300).map(move |j| (i, j))) {
+            let (a, b) = (here.get(i, j), there.get(i, j));
+            assert!((a - b).abs() < 1e-5 * (1.0 + a.abs()), "{kernel:?} {neighbors:?} {i} {j}: {a} {b}");
+        }
+    }
+    for method in [SubsetMethod::FacilityLocation, SubsetMethod::LogDeterminant, SubsetMethod::Partitioned] {
+        let wanted = SubsetOptions { method, budget: 20, partitions: 3, ridge: 0.1, ..Default::default() };
+        let of = |points| choose_subset(points, None, &wanted, &control).unwrap().indices;
+        assert_eq!(of(points), of(points.on(&device)), "{method:?}");
+    }
+
+    let dir = Dir::new();
+    let path = write(&dir, "e.parquet", vec![("embedding", lists(&whole()))]);
+    let on = |device: &str| {
+        choose(SubsetFileOptions { device: Some(device.into()), ..options(&dir, path.clone()) })
+    };
+    assert_eq!(on("cpu").unwrap().first, ["2", "3"]);
+    assert_eq!(on("cuda:0").unwrap_err().code(), Code::DeviceUnavailable);
+    device.close();
+    let closed = Similarity::of(points.on(&device), &SimilarityOptions::default(), &control);
+    assert_eq!(closed.unwrap_err().code(), Code::Disposed);
 }
 
 #[test]
