@@ -218,9 +218,10 @@ export declare function check(selector: string, options: string, cancel: CancelH
 
 /**
  * Chooses a subset of embeddings in memory, `dimension` numbers each. `options` and the result are the JSON text
- * of `SubsetOptions` and `Subset`. The numbers are copied first: JavaScript may change them while this works.
+ * of `SubsetOptions` and `Subset`; `device` computes the products that similarities are made of. The numbers are copied
+ * first: JavaScript may change them while this works.
  */
-export declare function chooseSubset(embeddings: Float32Array, dimension: number, quality: Float64Array | undefined | null, options: string, cancel: CancelHandle): Promise<string>
+export declare function chooseSubset(embeddings: Float32Array, dimension: number, quality: Float64Array | undefined | null, options: string, device: string | undefined | null, cancel: CancelHandle): Promise<string>
 
 /** Clusters and their centres. */
 export interface Clusters {
