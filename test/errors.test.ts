@@ -11,6 +11,7 @@ import {
   fit,
   GristmillError,
   JobMismatchError,
+  perplexity,
   rate,
   readBatches,
   score,
@@ -53,7 +54,7 @@ describe('options', () => {
       pool: 1, output: 1, model: 1, prior: 1, conditional: 1, target: 1, method: 1, order: 1, weight: 1, cutoffs: 1,
       percentiles: 1, normalizer: 1, worker: 1, fresh: 1, threads: 1, memory: 1, onError: 1, seed: 1, signal: 1,
       onProgress: 1, l2: 1, rounds: 1, labels: 1, rating: 1, ratingRange: 1,
-      poolSample: 1,
+      poolSample: 1, transformer: 1,
     }; // prettier-ignore
     const rateKeys: Record<keyof Parameters<typeof rate>[0], 1> = {
       pairs: 1, pool: 1, output: 1, embedding: 1, normalizer: 1, order: 1, l2: 1, minConfidence: 1,
@@ -68,6 +69,10 @@ describe('options', () => {
       temperature: 1, seed: 1, threshold: 1, quotas: 1, crossing: 1, lowest: 1, report: 1, outputFormat: 1,
       worker: 1, fresh: 1, threads: 1, memory: 1, onError: 1, duplicateIds: 1, prefix: 1, signal: 1, onProgress: 1,
       rating: 1, ratingRange: 1, poolSample: 1, l2: 1, rounds: 1, labels: 1, standardize: 1, uniform: 1, curriculum: 1,
+      model: 1, prior: 1, conditional: 1, transformer: 1,
+    }; // prettier-ignore
+    const perplexityKeys: Record<keyof Parameters<typeof perplexity>[0], 1> = {
+      model: 1, text: 1, normalizer: 1, transformer: 1, signal: 1, onProgress: 1,
     }; // prettier-ignore
     for (const [job, keys] of [
       [fit, fitKeys],
@@ -75,6 +80,7 @@ describe('options', () => {
       [select, selectKeys],
       [rate, rateKeys],
       [combine, combineKeys],
+      [perplexity, perplexityKeys],
     ] as const) {
       const { message } = await failure(job({ noSuchOption: 1 } as never));
       const known = [...message.matchAll(/`(\w+)`/g)]

@@ -65,6 +65,29 @@ export function smallPool(dir: string, shards = 3, perShard = 200): { pool: stri
   return { pool: join(dir, 'pool'), target };
 }
 
+/** The vocabulary of the tiny models: `w0` to `w198`, with a marker before and behind. */
+const WORDS = 199;
+
+/**
+ * A tiny model with random weights as a folder: one of the families that crates/lm tests, with a tokenizer of words. Words
+ * that it does not know are `w3`.
+ */
+export function tinyModel(dir: string, family: string, words = WORDS): string {
+  const from = join(root, 'crates/lm/tests/fixtures/tiny', family);
+  for (const file of ['config.json', 'model.safetensors']) {
+    put(join(dir, file), readFileSync(join(from, file)));
+  }
+  const vocab = Object.fromEntries(Array.from({ length: words }, (_, id) => [`w${id}`, id]));
+  const tokenizer = {
+    version: '1.0',
+    added_tokens: [],
+    pre_tokenizer: { type: 'WhitespaceSplit' },
+    model: { type: 'WordLevel', vocab, unk_token: 'w3' },
+  };
+  put(join(dir, 'tokenizer.json'), JSON.stringify(tokenizer));
+  return dir;
+}
+
 /** What a finished command left. */
 export interface Result {
   code: number | null;

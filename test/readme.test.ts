@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 
 import { ERROR_CODES, select } from '../ts/index.js';
-import { cli, corpora, documents, jsonl, main, program, put, root, scratch } from './helpers.js';
+import { cli, corpora, documents, jsonl, main, program, put, root, scratch, tinyModel } from './helpers.js';
 
 const readme = readFileSync(join(root, 'README.md'), 'utf8');
 
@@ -14,6 +14,7 @@ const COMMANDS = [
   'select',
   'score',
   'fit',
+  'perplexity',
   'rate',
   'combine',
   'doctor',
@@ -53,6 +54,8 @@ async function workplace(): Promise<string> {
   // The package under its own name, as an application sees it.
   mkdirSync(join(dir, 'node_modules'));
   symlinkSync(root, join(dir, 'node_modules/gristmill'), 'junction');
+  tinyModel(join(dir, 'tiny-base'), 'llama');
+  tinyModel(join(dir, 'tiny-books'), 'qwen3');
   symlinkSync(join(root, 'node_modules/apache-arrow'), join(dir, 'node_modules/apache-arrow'), 'junction');
   return dir;
 }

@@ -19,8 +19,8 @@
  */
 
 import { Job, run } from './job.js';
-import type { FitOptions, ScoreOptions, SelectOptions } from './options.js';
-import type { FitSummary, ScoreSummary, SelectSummary } from './summaries.js';
+import type { FitOptions, PerplexityOptions, ScoreOptions, SelectOptions } from './options.js';
+import type { FitSummary, PerplexitySummary, ScoreSummary, SelectSummary } from './summaries.js';
 
 export type { ArrowInput, RecordBatchLike, TableLike } from './arrow.js';
 export { Batch, readBatches } from './batches.js';
@@ -53,6 +53,13 @@ export {
 } from './errors.js';
 export { Job } from './job.js';
 export * from './mix/index.js';
+export {
+  LanguageModel,
+  loadModel,
+  type LoadModelOptions,
+  type ModelConfig,
+  type TokenWindow,
+} from './language-model.js';
 export type { Logger } from './logger.js';
 export type * from './options.js';
 export {
@@ -153,4 +160,19 @@ export function select(options: SelectOptions): Job<SelectSummary> {
     options.output,
     options.signal,
   );
+}
+
+/**
+ * Measures a model on text: its perplexity, and its bits per byte of text.
+ *
+ * @example
+ * ```ts
+ * const { perplexity: ppl, bitsPerByte } = await perplexity({ model: './SmolLM2-135M', text: 'books/*.txt' });
+ * ```
+ *
+ * Rejects with `INVALID_VALUE` when the text has no token to predict, `UNSUPPORTED` for a model of a family that is not
+ * implemented, `INVALID_MODEL` for damaged files.
+ */
+export function perplexity(options: PerplexityOptions): Promise<PerplexitySummary> {
+  return run((addon) => addon.perplexity, options);
 }

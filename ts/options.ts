@@ -1,3 +1,5 @@
+import type { DeviceName } from './device.js';
+
 /** How a document is scored. The sign is always such that the summary's `best` documents are the wanted ones. */
 export type Method =
   | 'perplexity'
@@ -128,18 +130,72 @@ export interface FitOptions extends RunOptions {
   onError?: OnError;
 }
 
+/** How a transformer reads and scores documents. */
+export interface TransformerOptions {
+  /** Where it computes. @defaultValue 'auto' */
+  device?: DeviceName;
+  /**
+   * What it computes in. `bf16` takes half the memory and shifts small differences of losses.
+   * @defaultValue 'f32' below 10⁹ parameters, else 'bf16'
+   */
+  dtype?: 'f32' | 'bf16';
+  /** How documents are cut. @defaultValue 'huggingface' */
+  recipe?: Recipe;
+  /** Tokens of a window. @defaultValue the model's context, or 2,048 if that is less */
+  window?: number;
+  /** With `huggingface`: tokens from one window to the next. @defaultValue half a window */
+  stride?: number;
+  /**
+   * Tokens that go through the model together; no score depends on it. When memory runs out, it is halved.
+   * @defaultValue 2,048 on a CPU, else 16,384
+   */
+  batchTokens?: number;
+}
+
+/**
+ * How a document is cut for a transformer, by the names that users of other tools know. They give different numbers.
+ *
+ * - `huggingface`: windows of `window` tokens that begin `stride` apart, as on Hugging Face's page on perplexity; each
+ *   scores what the one before did not reach. The first token of a document is not scored.
+ * - `lm-eval`: the rolling log-likelihood of lm-evaluation-harness: a marker (BOS, else EOS) stands first, so that every
+ *   token is scored, in windows of `window` targets with one token of context.
+ * - `document`: the document at once; an error when it is longer than `window`. The first token is not scored.
+ * - `truncated`: the first `window` tokens, of which the first is not scored; the rest is not seen.
+ */
+export type Recipe = 'huggingface' | 'lm-eval' | 'document' | 'truncated';
+
+/** What {@link perplexity} takes. */
+export interface PerplexityOptions extends RunOptions {
+  /**
+   * The model: a transformer (a folder with `config.json`, `tokenizer.json` and safetensors, or a `.gguf` file), or an
+   * n-gram model. `lm:` or `ngram:` before the path says which where the path does not.
+   */
+  model: string;
+  /** The text; a plain text file is one document. */
+  text: Source;
+  /** How text becomes tokens, where an n-gram model's file does not say; transformers have their tokenizer. */
+  normalizer?: string;
+  /** How a transformer reads and scores. */
+  transformer?: TransformerOptions;
+}
+
 /** What {@link score} takes. */
 export interface ScoreOptions extends RunOptions, LearningOptions {
   /** The documents to score. */
   pool: Source;
   /** The directory or URL for the score files. */
   output: string;
-  /** One model, for `perplexity`, `bits-per-byte` and `ccnet`: a path, or `ngram:` and a path. */
+  /**
+   * One model, for `perplexity`, `bits-per-byte` and `ccnet`: the path of an n-gram model, or of a transformer (a folder
+   * or a `.gguf` file). `ngram:` or `lm:` before the path says which where the path does not.
+   */
   model?: string;
   /** The general model of a method that compares two. */
   prior?: string;
   /** The target's model of a method that compares two. */
   conditional?: string;
+  /** How transformers read and score. Refused beside other models. */
+  transformer?: TransformerOptions;
   /** A sample of the wanted text, instead of models: they are then fitted on it and on a sample of the pool. */
   target?: Source;
   /** A column of numbers that the pool has already: these are then the scores. */
@@ -176,7 +232,7 @@ export interface ScoreOptions extends RunOptions, LearningOptions {
 export interface SelectOptions extends RunOptions, LearningOptions {
   /** The documents to select from. */
   pool: Source;
-  /** A sample of the wanted text. Give this, `scores` or `rating`. */
+  /** A sample of the wanted text. Give this, models, `scores` or `rating`. */
   target?: Source;
   /** The output of a finished {@link score}: nothing is scored again. */
   scores?: string;
@@ -184,13 +240,21 @@ export interface SelectOptions extends RunOptions, LearningOptions {
   rating?: string;
   /** The lowest and the highest `rating` that there is, such as `[1, 5]`: another one stops the job. */
   ratingRange?: readonly [number, number];
+  /** One model, instead of a target: as {@link ScoreOptions.model}. */
+  model?: string;
+  /** The general model of a method that compares two, instead of a target. */
+  prior?: string;
+  /** The target's model of a method that compares two, instead of a target. */
+  conditional?: string;
+  /** How transformers read and score. Refused beside other models. */
+  transformer?: TransformerOptions;
   /** The directory or URL for the selected shards. */
   output: string;
   /**
    * How much to keep: `10%` (of the pool's tokens), `2500docs`, `1.5Btokens`, `200MB`; a bare number counts tokens.
    */
   budget?: number | string;
-  /** How to score, with `target`. @defaultValue 'loss-reduction' */
+  /** How to score. @defaultValue 'perplexity' with `model`, else 'loss-reduction' */
   method?: Method;
   /** The order of the fitted models. @defaultValue the one that discriminates best */
   order?: number;

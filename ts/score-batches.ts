@@ -1,9 +1,11 @@
+import * as arg from './args.js';
 import { type ArrowInput, toIpc } from './arrow.js';
 import { Batch } from './batches.js';
 import { Device, type DeviceName, openDevice } from './device.js';
 import { attempt } from './job.js';
+import { LanguageModel } from './language-model.js';
 import { native } from './native.js';
-import type { Method } from './options.js';
+import type { Method, TransformerOptions } from './options.js';
 
 /**
  * What {@link scoreBatches} takes. The input is one of four: text or token ids, which need models, or the logits or
@@ -34,17 +36,23 @@ export interface ScoreBatchesOptions {
   softcap?: number;
   /**
    * Where the losses of logits, and the sums of documents, are computed, in 32-bit floats: an open device, or the name
-   * of one that is opened for this iteration. n-gram models run on the processor and take none.
+   * of one that is opened for this iteration. Transformers that are named by path are put there. n-gram models run on
+   * the processor and take none; loaded models have theirs.
    *
-   * @defaultValue 'cpu' for logits; for log-probabilities, none: sums in 64-bit floats
+   * @defaultValue 'cpu' for logits; 'auto' for transformers; for log-probabilities, none: sums in 64-bit floats
    */
   device?: Device | DeviceName;
-  /** One model: a path, or `ngram:` and a path. */
-  model?: string;
+  /**
+   * One model: the path of an n-gram model or of a transformer (`ngram:` or `lm:` before the path says which where the
+   * path does not), or a transformer that is loaded.
+   */
+  model?: string | LanguageModel;
   /** The general model of a method that compares two. */
-  prior?: string;
+  prior?: string | LanguageModel;
   /** The target's model of a method that compares two. */
-  conditional?: string;
+  conditional?: string | LanguageModel;
+  /** How transformers read and score; `dtype` and `batchTokens` only for those named by path. */
+  transformer?: Omit<TransformerOptions, 'device'>;
   /** How text becomes tokens, where the model file does not say. */
   normalizer?: string;
   /** How to score. @defaultValue 'perplexity' of one model, 'loss-reduction' of two */
@@ -74,11 +82,20 @@ export async function* scoreBatches(
   source: Iterable<ArrowInput> | AsyncIterable<ArrowInput>,
   options: ScoreBatchesOptions,
 ): AsyncGenerator<Batch, void, undefined> {
-  const { signal, model, prior, conditional, normalizer, logProbs, logits, device, ...rest } = options;
+  const { signal, model, prior, conditional, normalizer, transformer, logProbs, logits, device, ...rest } =
+    options;
   signal?.throwIfAborted();
   const names = (columns: string | readonly string[] | undefined): readonly string[] | undefined =>
     typeof columns === 'string' ? [columns] : columns;
   const columns = { logProbs: names(logProbs), logits: names(logits) };
+  arg.options('scoreBatches', transformer, ['dtype', 'recipe', 'window', 'stride', 'batchTokens']);
+  const models = { model, prior, conditional };
+  const loaded = Object.entries(models).map(([name, value]) =>
+    value instanceof LanguageModel ? value.handle('scoreBatches', name) : null,
+  );
+  const paths = Object.fromEntries(
+    Object.entries(models).filter(([, value]) => !(value instanceof LanguageModel)),
+  );
   const addon = native();
   const cancel = new addon.CancelHandle();
   const stop = (): void => cancel.cancel();
@@ -96,7 +113,8 @@ export async function* scoreBatches(
       () =>
         new addon.BatchScorer(
           JSON.stringify({ ...rest, ...columns }),
-          JSON.stringify({ model, prior, conditional, normalizer }),
+          JSON.stringify({ ...paths, normalizer, transformer }),
+          loaded,
           cancel,
           handle,
         ),

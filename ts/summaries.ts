@@ -51,7 +51,7 @@ export interface Example {
 export interface ModelUsed {
   role: string;
   path: string;
-  /** SHA-256 of the file, in hexadecimal. */
+  /** SHA-256 of the file, or of the files of a transformer, in hexadecimal. */
   sha256: string;
 }
 
@@ -123,6 +123,31 @@ export interface FitSummary extends Tally {
   timings: Phase[];
 }
 
+/** The result of {@link perplexity}. */
+export interface PerplexitySummary {
+  /** The version of this form. */
+  schema: 1;
+  /** The model that was measured. */
+  model: ModelUsed;
+  /** Exactly what was predicted from what: two perplexities compare only if this is the same. */
+  spec: ScoreSpec;
+  /** Documents that have a text, empty ones included. */
+  documents: number;
+  /** Their tokens. */
+  nTokens: number;
+  /** Predictions in the sum. */
+  nScored: number;
+  /** Bytes of text, in UTF-8. */
+  nBytes: number;
+  /** The sum of negative log-likelihoods, in nats. */
+  nllSum: number;
+  /** `exp(nllSum / nScored)`: of the corpus as a whole, not the mean over documents. */
+  perplexity: number;
+  /** `nllSum / (nBytes · ln 2)`: what models with different tokenizers compare by. */
+  bitsPerByte: number;
+  timings: Phase[];
+}
+
 /** The result of {@link score}. */
 export interface ScoreSummary extends Tally {
   /** The version of this form. */
@@ -185,12 +210,14 @@ export interface ScoreSpec {
   /** How documents are cut. */
   windows:
     | { kind: 'document' }
-    | { kind: 'truncated' | 'packed' | 'filled'; tokens: number }
+    | { kind: 'truncated' | 'rolling' | 'packed' | 'filled'; tokens: number }
     | { kind: 'sliding'; tokens: number; stride: number };
   /** What the loss is divided by. */
   average: 'predictions' | 'bytes' | 'sum';
   /** How text became tokens; absent where tokens or log-probabilities came from outside. */
   normalizer?: { name: string; sha256?: string | null };
+  /** What a transformer computed in; absent for other models. */
+  dtype?: 'f32' | 'bf16';
   /** What is added to probabilities before the logarithm. */
   smoothing?: number;
   /** Where CCNet's head ends and its tail begins. */

@@ -12,10 +12,11 @@ export declare class BatchReader {
 /** Adds score columns to Arrow data. */
 export declare class BatchScorer {
   /**
-   * A scorer with the JSON text of `MemoryOptions`, that of `ModelOptions` for the models that it needs, and the
-   * device that logits and log-probabilities are scored on.
+   * A scorer with the JSON text of `MemoryOptions`, that of `ModelOptions` for the models that it needs, those that
+   * are loaded already (`[model, prior, conditional]`), and the device that logits and log-probabilities are scored
+   * on, or that transformers are put on.
    */
-  constructor(options: string, models: string, cancel: CancelHandle, device?: DeviceHandle | undefined | null)
+  constructor(options: string, models: string, loaded: Array<ModelHandle | undefined | null>, cancel: CancelHandle, device?: DeviceHandle | undefined | null)
   /**
    * Scores every batch of an Arrow IPC stream or file, and gives a stream of as many batches. The bytes are copied
    * first: JavaScript may change them while this works.
@@ -113,6 +114,18 @@ export declare class RoundSyncHandle {
   replay(round: number, base: string | undefined | null, cancel: CancelHandle): Promise<AcceptedRound | null>
   /** The first round that is not decided yet. */
   nextRound(cancel: CancelHandle): Promise<number>
+}
+
+/** A language model whose weights are on a device. */
+export declare class ModelHandle {
+  /** Releases it; what is under way with it is finished first. Does nothing the second time. */
+  dispose(): void
+  /** What it is, as JSON text. */
+  describe(): string
+  /** The ids of a text, without markers. */
+  encode(text: string): Promise<Uint32Array>
+  /** The losses of each window's tokens from its `first` on, in nats. */
+  losses(ids: Array<Uint32Array>, first: Array<number>, cancel: CancelHandle): Promise<Array<Float32Array>>
 }
 
 /** A handle of elements on a device. */
@@ -280,6 +293,9 @@ export declare function lawAnswer(question: string): string
 /** Fits a law. `options` and the result are the JSON text of `LawFitOptions` and `LawFitSummary`. */
 export declare function lawFit(options: string, cancel: CancelHandle): Promise<string>
 
+/** Reads a folder or a GGUF file and puts the weights on the device, on a thread of its own. */
+export declare function loadModel(path: string, device: DeviceHandle, cancel: CancelHandle, dtype?: string | undefined | null, longest?: number | undefined | null): Promise<ModelHandle>
+
 /** Fits a regression. `options` is the JSON text of `MixFitOptions`. */
 export declare function mixFit(options: string, cancel: CancelHandle): Promise<MixtureRegression>
 
@@ -314,6 +330,11 @@ export interface OpenedPayload {
 
 /** Opens a payload by what it says of itself, with every bit checked. */
 export declare function openPayload(payload: Uint8Array): Promise<OpenedPayload>
+/**
+ * Measures a model on text. `options` and the summary are the JSON text of `PerplexityOptions` and
+ * `PerplexitySummary`.
+ */
+export declare function perplexity(options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<string>
 
 /** How far a job is. */
 export interface ProgressEvent {

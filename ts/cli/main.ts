@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The command line: `gristmill select | score | fit | rate | combine | mix | law | subset | sync | doctor | bench`. */
+/** The command line: `gristmill select | score | fit | perplexity | rate | combine | mix | law | subset | sync | doctor | bench`. */
 
 import { tmpdir } from 'node:os';
 
@@ -13,6 +13,7 @@ import { EXIT, succeedOnBrokenPipe } from './exit.js';
 import { addFit } from './fit.js';
 import { addLaw } from './law.js';
 import { addMix } from './mix.js';
+import { addPerplexity } from './perplexity.js';
 import { addRate } from './rate.js';
 import { addScore } from './score.js';
 import { addSelect } from './select.js';
@@ -39,6 +40,7 @@ Examples:
   gristmill select --target books/*.parquet --pool "crawl/**/*.jsonl.gz" --budget 10% -o selected/
   gristmill fit --corpus wiki/ --order 5 -o general.gml
   gristmill score --pool crawl/ --model ngram:general.gml -o scores/
+  gristmill perplexity --model ./SmolLM2-135M --text book.txt
 
 Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage,
 3 no such device or no compiled addon here, 130 interrupted (what was done stays: the same command continues).
@@ -48,6 +50,7 @@ Results go to standard output, progress and errors to standard error. Exit codes
 addSelect(program);
 addScore(program);
 addFit(program);
+addPerplexity(program);
 addMix(program);
 addLaw(program);
 addSubset(program);

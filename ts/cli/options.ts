@@ -2,7 +2,8 @@
 
 import { type Command, InvalidArgumentError, Option } from 'commander';
 
-import type { Source } from '../options.js';
+import type { DeviceName } from '../device.js';
+import type { Recipe, Source, TransformerOptions } from '../options.js';
 import type { Format } from './stdin.js';
 
 /** What every command takes. */
@@ -71,11 +72,11 @@ export function job(command: Command, takes: { memory?: boolean; onError?: boole
   );
 }
 
-/** How to read the documents. */
-export function source(command: Command): Command {
+/** How to read the documents; the column with the text is named with `--text`, unless that is taken. */
+export function source(command: Command, text: '--text' | '--column' = '--text'): Command {
   return command
     .addOption(new Option('--format <format>', 'format of the files (default: by name)').choices(FORMATS))
-    .option('--text <column>', 'column with the text (default: detected)')
+    .option(`${text} <column>`, 'column with the text (default: detected)')
     .option('--id <column>', 'column with the id (default: detected, else made from file and row)')
     .option('--where <expression>', 'row filter in the Common Expression Language, such as \'lang == "en"\'')
     .option('--lines', 'plain text: every line is a document, not every file');
@@ -112,6 +113,48 @@ export async function toTarget(
   const { targetFormat: format, targetText, targetWhere: where, lines } = flags;
   const read = defined({ format, text: targetText ?? flags.text, where, lines });
   return { target: toSource(await paths(flags.target, format), read) };
+}
+
+/** How transformers read and score. */
+export interface TransformerFlags {
+  device?: DeviceName;
+  dtype?: 'f32' | 'bf16';
+  recipe?: Recipe;
+  window?: number;
+  stride?: number;
+  batchTokens?: number;
+}
+
+/** Options of the commands that take transformers. */
+export function transformer(command: Command): Command {
+  return command
+    .option('--device <name>', 'transformers: auto, cpu, wgpu, wgpu:N, cuda or cuda:N (default: auto)')
+    .addOption(
+      new Option(
+        '--dtype <type>',
+        'transformers: what to compute in (default: f32 below 1B parameters)',
+      ).choices(['f32', 'bf16']),
+    )
+    .addOption(
+      new Option(
+        '--recipe <name>',
+        'transformers: how documents are cut (default: huggingface, in windows that overlap)',
+      ).choices(['huggingface', 'lm-eval', 'document', 'truncated']),
+    )
+    .option(
+      '--window <n>',
+      'transformers: tokens of a window (default: the context, at most 2048)',
+      integer(1),
+    )
+    .option('--stride <n>', 'huggingface: tokens from window to window (default: half a window)', integer(1))
+    .option('--batch-tokens <n>', 'transformers: tokens of a batch (default: by device)', integer(1));
+}
+
+/** What the flags say of transformers. */
+export function toTransformer(flags: TransformerFlags): { transformer?: TransformerOptions } {
+  const { device, dtype, recipe, window, stride, batchTokens } = flags;
+  const given = defined({ device, dtype, recipe, window, stride, batchTokens });
+  return Object.keys(given).length > 0 ? { transformer: given } : {};
 }
 
 /** An object without the properties that are `undefined`. */

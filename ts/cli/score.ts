@@ -17,13 +17,19 @@ import {
   toJob,
   toSource,
   toTarget,
+  toTransformer,
+  transformer,
+  type TransformerFlags,
 } from './options.js';
 import { execute } from './run.js';
 
 /** Flags of the two commands that score. */
-export interface ScoringFlags extends JobFlags, SourceFlags, TargetFlags {
+export interface ScoringFlags extends JobFlags, SourceFlags, TargetFlags, TransformerFlags {
   pool: string[];
   output: string;
+  model?: string;
+  prior?: string;
+  conditional?: string;
   method?: Method;
   order?: number;
   weight?: number;
@@ -40,9 +46,6 @@ export interface ScoringFlags extends JobFlags, SourceFlags, TargetFlags {
 }
 
 interface Flags extends ScoringFlags {
-  model?: string;
-  prior?: string;
-  conditional?: string;
   cutoffs?: { head: number; tail: number };
   percentiles?: number[];
 }
@@ -62,7 +65,15 @@ function percentiles(text: string): number[] {
 
 /** Options of the two commands that score. */
 export function scoring(command: Command, methods: readonly Method[]): Command {
-  return command
+  command
+    .option(
+      '--model <model>',
+      'one model: a file of n-grams (.gml, ARPA, KenLM binary) or a transformer (a folder, .gguf); ngram: or lm: ' +
+        'before the path says which',
+    )
+    .option('--prior <model>', 'the general model of a method that compares two')
+    .option('--conditional <model>', "the target's model of a method that compares two");
+  return transformer(command)
     .addOption(
       new Option(
         '--method <name>',
@@ -112,9 +123,6 @@ export function addScore(program: Command): void {
     .description('score every document of a pool')
     .requiredOption('--pool <paths...>', 'documents: files, directories, globs, URLs, or - for stdin')
     .requiredOption('-o, --output <dir>', 'directory or URL for the score files')
-    .option('--model <model>', 'one model: ngram:PATH or PATH (.gml, ARPA, KenLM binary)')
-    .option('--prior <model>', 'the general model of a method that compares two')
-    .option('--conditional <model>', "the target's model of a method that compares two")
     .option('--cutoffs <head,tail>', 'ccnet: perplexities where the head ends and the tail begins', cutoffs)
     .option('--percentiles <list>', 'report the scores at these percentiles, such as 30,60', percentiles);
   scoring(target(source(job(command))), [
@@ -158,6 +166,7 @@ export function addScore(program: Command): void {
           pool: toSource(await paths(pool, flags.format), flags),
           output,
           ...(await toTarget(flags, paths)),
+          ...toTransformer(flags),
           ...defined({ model, prior, conditional, cutoffs, percentiles, method, order, weight, normalizer }),
           ...defined({ l2, rounds, poolSample, labels, rating, ratingRange, worker, fresh, seed }),
           ...toJob(flags),

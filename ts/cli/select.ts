@@ -4,7 +4,7 @@ import { select } from '../index.js';
 import type { Quotas } from '../options.js';
 import type { SelectSummary } from '../summaries.js';
 import { integer as grouped, table, tally } from './format.js';
-import { defined, job, number, source, target, toJob, toSource, toTarget } from './options.js';
+import { defined, job, number, source, target, toJob, toSource, toTarget, toTransformer } from './options.js';
 import { execute } from './run.js';
 import { progress, scoring, type ScoringFlags } from './score.js';
 
@@ -30,7 +30,7 @@ interface Flags extends ScoringFlags {
 export function addSelect(program: Command): void {
   const command = program
     .command('select')
-    .description('select from a pool the documents that are most like a target sample')
+    .description('select from a pool the documents that are most like a target sample, or that models prefer')
     .requiredOption(
       '--pool <paths...>',
       'documents to select from: files, directories, globs, URLs, or - for stdin',
@@ -92,10 +92,23 @@ export function addSelect(program: Command): void {
     'difference',
     'dsir',
     'classifier',
+    'perplexity',
+    'bits-per-byte',
   ]).action((flags: Flags) => {
     const { pool, output, scores, budget, method, order, weight, normalizer, worker, fresh, seed } = flags;
     const { temperature, threshold, crossing, lowest, report, outputFormat, prefix, duplicateIds } = flags;
-    const { l2, rounds, poolSample, labels, rating, ratingRange, standardize, uniform, curriculumTemperature } = flags;
+    const { model, prior, conditional } = flags;
+    const {
+      l2,
+      rounds,
+      poolSample,
+      labels,
+      rating,
+      ratingRange,
+      standardize,
+      uniform,
+      curriculumTemperature,
+    } = flags;
     const direction = flags.curriculum;
     const curriculum =
       direction === undefined && curriculumTemperature === undefined
@@ -110,6 +123,8 @@ export function addSelect(program: Command): void {
           pool: toSource(await paths(pool, flags.format), flags),
           output,
           ...(await toTarget(flags, paths)),
+          ...toTransformer(flags),
+          ...defined({ model, prior, conditional }),
           ...defined({ scores, rating, ratingRange, budget, method, order, weight, normalizer }),
           ...defined({ l2, rounds, labels, poolSample }),
           ...defined({ worker, fresh, seed, standardize, uniform, curriculum }),

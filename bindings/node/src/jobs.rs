@@ -1,7 +1,9 @@
 //! The jobs: options in, a promise of the summary out.
 
 use gristmill_core::{Control, Result};
-use gristmill_score::jobs::{self, CombineOptions, FitOptions, RateOptions, ScoreOptions, SelectOptions};
+use gristmill_score::jobs::{
+    self, CombineOptions, FitOptions, PerplexityOptions, RateOptions, ScoreOptions, SelectOptions,
+};
 use napi::bindgen_prelude::{Env, Function, Object};
 use napi_derive::napi;
 use serde::Serialize;
@@ -35,7 +37,7 @@ pub fn score<'env>(
         Function<'_, ProgressEvent, ()>,
     >,
 ) -> napi::Result<Object<'env>> {
-    start::<ScoreOptions, _>(env, "gristmill-score", options, cancel, on_progress, jobs::score::run)
+    start::<ScoreOptions, _>(env, "gristmill-score", options, cancel, on_progress, gristmill::jobs::score)
 }
 
 /// Selects from a pool. `options` and the summary are the JSON text of `SelectOptions` and `SelectSummary`.
@@ -48,7 +50,28 @@ pub fn select<'env>(
         Function<'_, ProgressEvent, ()>,
     >,
 ) -> napi::Result<Object<'env>> {
-    start::<SelectOptions, _>(env, "gristmill-select", options, cancel, on_progress, jobs::select::run)
+    start::<SelectOptions, _>(env, "gristmill-select", options, cancel, on_progress, gristmill::jobs::select)
+}
+
+/// Measures a model on text. `options` and the summary are the JSON text of `PerplexityOptions` and
+/// `PerplexitySummary`.
+#[napi(ts_return_type = "Promise<string>")]
+pub fn perplexity<'env>(
+    env: &'env Env,
+    options: String,
+    cancel: &CancelHandle,
+    #[napi(ts_arg_type = "(event: ProgressEvent) => void")] on_progress: Option<
+        Function<'_, ProgressEvent, ()>,
+    >,
+) -> napi::Result<Object<'env>> {
+    start::<PerplexityOptions, _>(
+        env,
+        "gristmill-perplexity",
+        options,
+        cancel,
+        on_progress,
+        gristmill::jobs::perplexity,
+    )
 }
 
 /// Rates a pool by judgements of pairs. `options` and the summary are the JSON text of `RateOptions` and

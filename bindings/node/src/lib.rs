@@ -31,6 +31,7 @@ pub mod doctor;
 mod error;
 pub mod jobs;
 pub mod mix;
+pub mod model;
 pub mod payload;
 pub mod progress;
 pub mod scorer;

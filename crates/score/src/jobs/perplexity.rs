@@ -1,6 +1,7 @@
 //! Text and a model to one number: the perplexity of a corpus.
 
 use gristmill_core::{Code, Control, Error, Result, Unit};
+use gristmill_data::Shard;
 use serde::{Deserialize, Serialize};
 
 use super::input::{self, Chain};
@@ -82,20 +83,22 @@ pub fn run_on(options: PerplexityOptions, open: OpenDevice, control: &Control) -
         models: ModelOptions {
             model: Some(options.model.clone()),
             normalizer: options.normalizer.clone(),
+            transformer: options.transformer.clone(),
             ..ModelOptions::default()
         },
         method: Some(Method::Perplexity),
         cutoffs: None,
-        transformer: &options.transformer,
     };
-    let together = asked.neural().then_some(TOGETHER);
+    let together = asked.models.neural().then_some(TOGETHER);
     let rule = gristmill_data::OnError::Fail;
     let corpus = input::open_by(&options.text, "text", None, rule, together, control)?;
     let mut timings = Timings::default();
     let (scorer, mut used) = timings.time("load", || asked.load(open, control))?;
     let model = used.pop().ok_or_else(|| Error::new(Code::Internal, "a model that was not used"))?;
 
-    let meter = Meter::start(control, STEP, Unit::Documents, None);
+    let meter = Meter::start(control, STEP, Unit::Bytes, Some(corpus.bytes()));
+    let bytes_of = |shards: &[Shard]| shards.iter().map(|shard| shard.bytes).sum();
+    let mut current = 0;
     let mut scratch = Scratch::default();
     let mut totals = Totals::default();
     timings.time(STEP, || -> Result<()> {
@@ -105,11 +108,13 @@ pub fn run_on(options: PerplexityOptions, open: OpenDevice, control: &Control) -
             let at = |e: Error| e.at_path(&corpus.shards()[batch.shard].url);
             let sums = scorer.sums(&batch, &mut scratch).map_err(at)?;
             let tokens = sums.iter().map(|s| u64::from(s.n_tokens)).sum();
-            meter.add(sums.len() as u64, sums.len() as u64, tokens);
+            meter.add(bytes_of(&corpus.shards()[current..batch.shard]), sums.len() as u64, tokens);
+            current = batch.shard;
             sums.iter().for_each(|sums| totals.add(sums));
         }
         Ok(())
     })?;
+    meter.add(bytes_of(&corpus.shards()[current..]), 0, 0);
     meter.finish();
     if totals.n_scored == 0 {
         let what = "there is no token to predict";

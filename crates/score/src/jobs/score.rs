@@ -47,12 +47,12 @@ pub fn run_on(options: ScoreOptions, open_device: OpenDevice, control: &Control)
             prior: options.prior.clone(),
             conditional: options.conditional.clone(),
             normalizer: options.normalizer.clone(),
+            transformer: options.transformer.clone(),
         },
         method: options.method,
         cutoffs: options.cutoffs,
-        transformer: &options.transformer,
     };
-    let together = models.neural().then_some(TOGETHER);
+    let together = models.models.neural().then_some(TOGETHER);
     let pool = input::open_by(&options.pool, "pool", None, options.on_error, together, control)?;
     let open = |job: JobSpec| {
         Job::open(&options.output, job.input("pool", &pool), JobOptions { fresh: options.fresh, worker })

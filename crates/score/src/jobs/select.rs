@@ -60,16 +60,16 @@ pub fn run_on(options: SelectOptions, open: OpenDevice, control: &Control) -> Re
             prior: options.prior.clone(),
             conditional: options.conditional.clone(),
             normalizer: options.normalizer.clone(),
+            transformer: options.transformer.clone(),
         },
         method: options.method,
         cutoffs: None,
-        transformer: &options.transformer,
     };
     let named = models.models.named().next().is_some();
     if let (false, Some(option)) = (named, options.transformer.given()) {
         return Err(Error::invalid_argument(option, "is of transformers, and none is named"));
     }
-    let request = Request::of(&options, models.neural(), control)?;
+    let request = Request::of(&options, models.models.neural(), control)?;
     match (&options.target, &options.scores, &options.rating) {
         (Some(target), None, None) if !named => request.by_target(target),
         (None, Some(scores), None) if !named => request.by_scores(scores),

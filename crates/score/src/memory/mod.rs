@@ -50,6 +50,7 @@ mod device;
 mod ipc;
 mod linear;
 mod lists;
+mod models;
 mod neural;
 mod ngrams;
 mod pack;
@@ -73,9 +74,10 @@ use crate::methods::{Method, Sums};
 use crate::sidecar::{FORMAT, META_FORMAT, META_SPEC, ScoreColumns, score_fields};
 use crate::spec::{Bos, Eos, ScoreSpec, Windows};
 pub use linear::HashedLinear;
+pub use models::{LoadedModels, ModelOptions};
 pub(crate) use neural::transformer;
 pub use neural::{Neural, NeuralOptions, Recipe};
-pub use ngrams::{ModelOptions, Ngrams};
+pub use ngrams::Ngrams;
 pub use pack::Packer;
 pub use weights::HashedWeights;
 
@@ -182,6 +184,11 @@ pub trait LossModel: Send + Sync {
     /// The specification of a method as this kind of model is used.
     fn spec(&self, method: Method) -> ScoreSpec {
         ScoreSpec::of(method)
+    }
+
+    /// Where it computes, if that is a device of its own and not the thread that asks.
+    fn device(&self) -> Option<&Device> {
+        None
     }
 
     /// Refuses a specification that this model cannot follow.
@@ -333,15 +340,21 @@ impl MemoryScorer {
     }
 
     /// The same on a device: losses of logits and sums of documents are computed there, in `f32`, batch by batch.
+    /// Transformers are on their device already, and it has to be this one.
     ///
     /// # Errors
-    /// [`Code::InvalidArgument`] for text and token ids, which n-gram models score.
+    /// [`Code::InvalidArgument`] for n-gram models, and for transformers on another device.
     pub fn on(self, device: Device) -> Result<Self> {
-        if matches!(self.input, Input::Text(_) | Input::Tokens(_)) {
-            let what = "n-gram models run on the processor, whatever the device: leave it out";
-            return Err(Error::invalid_argument("device", what));
+        let wrong = match self.model.as_ref().map(|model| model.device()) {
+            None => None,
+            Some(None) => Some("n-gram models run on the processor, whatever the device: leave it out"),
+            Some(Some(own)) if own.same(&device) => None,
+            Some(Some(_)) => Some("the model is on another device: leave this out"),
+        };
+        match wrong {
+            Some(what) => Err(Error::invalid_argument("device", what)),
+            None => Ok(Self { device: Some(device), ..self }),
         }
-        Ok(Self { device: Some(device), ..self })
     }
 
     /// What the scores mean.

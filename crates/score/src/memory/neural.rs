@@ -254,6 +254,10 @@ impl LossModel for Neural {
         Some(&self.normalizer)
     }
 
+    fn device(&self) -> Option<&Device> {
+        self.models.first().map(|m| m.transformer().device())
+    }
+
     fn spec(&self, method: Method) -> ScoreSpec {
         let longest = self.options.window.unwrap_or(self.longest() as u32);
         let stride = self.options.stride.unwrap_or((longest / 2).max(1));

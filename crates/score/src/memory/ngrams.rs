@@ -1,88 +1,14 @@
 //! N-gram models as the source of losses.
 
 use std::f64::consts::LN_10;
-use std::sync::Arc;
 
 use gristmill_core::{Code, Error, Result};
 use gristmill_ngram::model::Model;
 use gristmill_ngram::normalize::{Normalizer, NormalizerSpec};
-use serde::{Deserialize, Serialize};
 
 use super::{LossModel, Scratch};
-use crate::methods::{Method, Sums};
+use crate::methods::Sums;
 use crate::spec::{Bos, Eos, Mask, ScoreSpec, Windows};
-
-/// Which models score text or token ids: paths of n-gram models, or of transformers (folders and `.gguf` files).
-/// `ngram:` or `lm:` before a path says which it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct ModelOptions {
-    /// The model of a method that has one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
-    /// The general model of a method that compares two: prior or reference.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub prior: Option<String>,
-    /// The other model of a method that compares two: conditional, target or large.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub conditional: Option<String>,
-    /// How text becomes words, where the files do not say or need a tokenizer file for it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub normalizer: Option<String>,
-}
-
-/// The option that names the model of a role.
-fn option_of(role: &str) -> &'static str {
-    match role {
-        "prior" | "reference" => "prior",
-        "conditional" | "large" | "target" => "conditional",
-        _ => "model",
-    }
-}
-
-impl ModelOptions {
-    /// The method that is meant when none is named: perplexity of one model, loss reduction of two.
-    pub fn method(&self) -> Method {
-        if self.model.is_some() { Method::Perplexity } else { Method::LossReduction }
-    }
-
-    /// The models that are named.
-    pub(crate) fn named(&self) -> impl Iterator<Item = &str> {
-        [&self.model, &self.prior, &self.conditional].into_iter().flatten().map(String::as_str)
-    }
-
-    /// The roles of a method's models with their paths, in the order of its sums; an error when one is missing
-    /// or one is named that the method does not use.
-    pub fn files(&self, method: Method) -> Result<Vec<(&'static str, &str)>> {
-        let options = [("model", &self.model), ("prior", &self.prior), ("conditional", &self.conditional)];
-        let roles = method.roles();
-        for (option, path) in options {
-            let needed = roles.iter().any(|role| option_of(role) == option);
-            if needed != path.is_some() {
-                let text = if needed { "needs this model" } else { "does not use this model" };
-                return Err(Error::invalid_argument(option, format!("{method} {text}")));
-            }
-        }
-        let path_of = |role: &&'static str| {
-            let path =
-                options.iter().find(|(name, _)| *name == option_of(role)).and_then(|o| o.1.as_deref())?;
-            Some((*role, path.strip_prefix("ngram:").unwrap_or(path)))
-        };
-        Ok(roles.iter().filter_map(path_of).collect())
-    }
-
-    /// Reads the models of a method, in the order of its roles; `None` when no model is named. Without a
-    /// method it is that of [`MemoryScorer`](super::MemoryScorer): perplexity of one model, loss reduction of
-    /// two.
-    pub fn load(&self, method: Option<Method>) -> Result<Option<Arc<dyn LossModel>>> {
-        if [&self.model, &self.prior, &self.conditional].iter().all(|path| path.is_none()) {
-            return Ok(None);
-        }
-        let files = self.files(method.unwrap_or_else(|| self.method()))?;
-        let models = files.iter().map(|(_, path)| Model::load(path)).collect::<Result<Vec<_>>>()?;
-        Ok(Some(Arc::new(Ngrams::new(models, self.normalizer.as_deref())?)))
-    }
-}
 
 /// One n-gram model, or two that are compared.
 pub struct Ngrams {
