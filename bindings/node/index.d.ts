@@ -96,6 +96,18 @@ export declare class MixtureRegression {
   estimate(mixtures: string): Promise<string>
 }
 
+/** A language model whose weights are on a device. */
+export declare class ModelHandle {
+  /** Releases it; what is under way with it is finished first. Does nothing the second time. */
+  dispose(): void
+  /** What it is, as JSON text. */
+  describe(): string
+  /** The ids of a text, without markers. */
+  encode(text: string): Promise<Uint32Array>
+  /** The losses of each window's tokens from its `first` on, in nats. */
+  losses(ids: Array<Uint32Array>, first: Array<number>, cancel: CancelHandle): Promise<Array<Float32Array>>
+}
+
 /** A peer's part in the rounds of a run. */
 export declare class RoundSyncHandle {
   /** Opens the rounds at a directory or a URL; `options` is the JSON text of `RoundSyncOptions`. */
@@ -114,18 +126,6 @@ export declare class RoundSyncHandle {
   replay(round: number, base: string | undefined | null, cancel: CancelHandle): Promise<AcceptedRound | null>
   /** The first round that is not decided yet. */
   nextRound(cancel: CancelHandle): Promise<number>
-}
-
-/** A language model whose weights are on a device. */
-export declare class ModelHandle {
-  /** Releases it; what is under way with it is finished first. Does nothing the second time. */
-  dispose(): void
-  /** What it is, as JSON text. */
-  describe(): string
-  /** The ids of a text, without markers. */
-  encode(text: string): Promise<Uint32Array>
-  /** The losses of each window's tokens from its `first` on, in nats. */
-  losses(ids: Array<Uint32Array>, first: Array<number>, cancel: CancelHandle): Promise<Array<Float32Array>>
 }
 
 /** A handle of elements on a device. */
@@ -330,6 +330,7 @@ export interface OpenedPayload {
 
 /** Opens a payload by what it says of itself, with every bit checked. */
 export declare function openPayload(payload: Uint8Array): Promise<OpenedPayload>
+
 /**
  * Measures a model on text. `options` and the summary are the JSON text of `PerplexityOptions` and
  * `PerplexitySummary`.

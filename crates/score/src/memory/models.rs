@@ -59,7 +59,7 @@ fn by_role<T>(method: Method, given: [(&'static str, Option<T>); 3]) -> Result<V
         let needed = roles.iter().any(|role| option_of(role) == *option);
         if needed != value.is_some() {
             let text = if needed { "needs this model" } else { "does not use this model" };
-            return Err(Error::invalid_argument(*option, format!("{method} {text}")));
+            return Err(Error::invalid_argument(option, format!("{method} {text}")));
         }
     }
     let mut given = given;
@@ -208,5 +208,59 @@ impl ModelOptions {
 impl LoadedModels {
     fn is_empty(&self) -> bool {
         self.model.is_none() && self.prior.is_none() && self.conditional.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gristmill_core::Code;
+
+    use super::*;
+    use crate::memory::{MemoryOptions, MemoryScorer};
+
+    const ARPA: &str =
+        "\\data\\\nngram 1=5\n\n\\1-grams:\n-2\t<unk>\n-99\t<s>\n-1\t</s>\n-1\ta\n-1\tb\n\n\\end\\\n";
+
+    fn read(options: &ModelOptions, method: Option<Method>) -> Result<Option<Arc<dyn LossModel>>> {
+        let open = |selector: &str| panic!("n-gram models need no device, not even {selector}");
+        options.load(method, &LoadedModels::default(), open, &Control::default())
+    }
+
+    #[test]
+    fn models_come_from_the_options_of_their_roles() {
+        let folder = std::env::temp_dir().join(format!("gristmill-memory-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("a.arpa");
+        std::fs::write(&path, ARPA).unwrap();
+        let path = path.to_str().unwrap().to_owned();
+        let options = |json: &str| -> ModelOptions {
+            serde_json::from_str(&json.replace("PATH", &path.replace('\\', "\\\\"))).unwrap()
+        };
+        assert!(read(&options("{}"), None).unwrap().is_none());
+        let one = options(r#"{"model": "ngram:PATH", "normalizer": "whitespace/1"}"#);
+        let loaded = read(&one, None).unwrap().unwrap();
+        let scorer =
+            MemoryScorer::new(MemoryOptions { text: Some("t".into()), ..Default::default() }, Some(loaded));
+        assert_eq!(scorer.unwrap().spec().normalizer.as_ref().unwrap().name, "whitespace/1");
+        let two = options(r#"{"prior": "PATH", "conditional": "PATH"}"#);
+        assert_eq!(read(&two, None).unwrap().unwrap().models(), 2);
+        assert_eq!(read(&two, Some(Method::MooreLewis)).unwrap().unwrap().models(), 2);
+        for (wrong, method) in [
+            (r#"{"model": "PATH"}"#, Method::LossReduction),
+            (r#"{"prior": "PATH", "conditional": "PATH"}"#, Method::Perplexity),
+            (r#"{"prior": "PATH"}"#, Method::Difference),
+        ] {
+            assert_eq!(
+                read(&options(wrong), Some(method)).err().unwrap().code(),
+                Code::InvalidArgument,
+                "{wrong}"
+            );
+        }
+        let with_device = r#"{"model": "PATH", "transformer": {"device": "cpu"}}"#;
+        let refused = read(&options(with_device), None).err().unwrap();
+        assert_eq!(refused.location().column.as_deref(), Some("device"));
+        let gone = read(&options(r#"{"model": "PATH.not-there"}"#), None).err().unwrap();
+        assert_eq!(gone.code(), Code::NotFound);
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -217,7 +217,7 @@ impl LossModel for Ngrams {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::{MemoryOptions, MemoryScorer};
+    use crate::methods::Method;
 
     /// A bigram model of two words.
     const ARPA: &str = "\\data\\\nngram 1=5\nngram 2=3\n\n\\1-grams:\n-1.5\t<unk>\n-99\t<s>\t-0.25\n-0.75\t</s>\n\
@@ -324,40 +324,5 @@ mod tests {
         assert!(ngrams.supports(&ScoreSpec::of(Method::Dsir)).is_err());
         assert!(Ngrams::new(vec![], None).is_err());
         assert!(Ngrams::new(vec![model(ARPA)], Some("no-such/1")).is_err());
-    }
-
-    #[test]
-    fn models_come_from_the_options_of_their_roles() {
-        let folder = std::env::temp_dir().join(format!("gristmill-memory-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let path = folder.join("a.arpa");
-        std::fs::write(&path, ARPA).unwrap();
-        let path = path.to_str().unwrap().to_owned();
-        let options = |json: &str| -> ModelOptions {
-            serde_json::from_str(&json.replace("PATH", &path.replace('\\', "\\\\"))).unwrap()
-        };
-        assert!(options("{}").load(None).unwrap().is_none());
-        let one = options(r#"{"model": "ngram:PATH", "normalizer": "whitespace/1"}"#);
-        let loaded = one.load(None).unwrap().unwrap();
-        let scorer =
-            MemoryScorer::new(MemoryOptions { text: Some("t".into()), ..Default::default() }, Some(loaded));
-        assert_eq!(scorer.unwrap().spec().normalizer.as_ref().unwrap().name, "whitespace/1");
-        let two = options(r#"{"prior": "PATH", "conditional": "PATH"}"#);
-        assert_eq!(two.load(None).unwrap().unwrap().models(), 2);
-        assert_eq!(two.load(Some(Method::MooreLewis)).unwrap().unwrap().models(), 2);
-        for (wrong, method) in [
-            (r#"{"model": "PATH"}"#, Method::LossReduction),
-            (r#"{"prior": "PATH", "conditional": "PATH"}"#, Method::Perplexity),
-            (r#"{"prior": "PATH"}"#, Method::Difference),
-        ] {
-            assert_eq!(
-                options(wrong).load(Some(method)).err().unwrap().code(),
-                Code::InvalidArgument,
-                "{wrong}"
-            );
-        }
-        let gone = options(r#"{"model": "PATH.not-there"}"#).load(None).err().unwrap();
-        assert_eq!(gone.code(), Code::NotFound);
-        std::fs::remove_dir_all(folder).unwrap();
     }
 }
