@@ -493,7 +493,9 @@ describe('subsets', () => {
     expect((await selectSubset({ embeddings, budget: 2, optimizer: 'naive' })).indices).toEqual(
       chosen.indices,
     );
-    expect((await facilityLocation({ embeddings, budget: 2, device: 'cpu' })).indices).toEqual(chosen.indices);
+    expect((await facilityLocation({ embeddings, budget: 2, device: 'cpu' })).indices).toEqual(
+      chosen.indices,
+    );
     const nowhere = await failure(facilityLocation({ embeddings, budget: 2, device: 'cuda:99' }));
     expect(nowhere).toMatchObject({ code: 'DEVICE_UNAVAILABLE' });
     expect((await farthestPoints({ embeddings, budget: 2 })).gains).toEqual([null, 2]);

@@ -68,7 +68,8 @@ export function addSubset(program: Command): void {
     )
     .option('--seed <n>', 'seed of all sampling (default: 0)', integer(0));
   common(command).action((flags: Flags) => {
-    const { embeddings, output, budget, method, column, id, quality, kernel, gamma, neighbors, device } = flags;
+    const { embeddings, output, budget, method, column, id, quality, kernel, gamma, neighbors, device } =
+      flags;
     const { optimizer, epsilon, lambda, ridge, partitions, pick, seed } = flags;
     return execute(
       'subset',

@@ -208,11 +208,8 @@ fn number(idf: &[f32]) -> Vec<u32> {
     features.sort_unstable_by(by_weight);
     let mut numbers = vec![u32::MAX; idf.len()];
     features.iter().zip(0..).for_each(|(&feature, number)| numbers[feature as usize] = number);
-    let mut next = features.len() as u32;
-    for number in numbers.iter_mut().filter(|number| **number == u32::MAX) {
-        *number = next;
-        next += 1;
-    }
+    let others = numbers.iter_mut().filter(|number| **number == u32::MAX);
+    others.zip(features.len() as u32..).for_each(|(number, next)| *number = next);
     numbers
 }
 
