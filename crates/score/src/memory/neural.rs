@@ -128,7 +128,10 @@ impl Neural {
         let shared = prints.windows(2).all(|p| p[0] == p[1]);
         let normalizer =
             NormalizerSpec { name: models[0].tokenizer().name().to_owned(), sha256: Some(prints.join("+")) };
-        Ok(Self { models, normalizer, shared, options, control })
+        let neural = Self { models, normalizer, shared, options, control };
+        // By the names of the options, which the specification's own check does not know.
+        plan(neural.spec(Method::Perplexity).windows).check()?;
+        Ok(neural)
     }
 
     /// The SHA-256 of the files of each model.
