@@ -30,6 +30,9 @@ pub const LONGEST: usize = 2048;
 /// Parameters from which a model computes in `bf16` by default.
 const LARGE: usize = 1_000_000_000;
 
+/// The bytes of a batch's losses, once the device has them.
+type Answer = Receiver<Result<Vec<u8>>>;
+
 /// Batches that are enqueued before the losses of the first are read, so that a device never waits for the host.
 const AHEAD: usize = 2;
 
@@ -112,7 +115,7 @@ impl LanguageModel {
         order.sort_by_key(|&i| (std::cmp::Reverse(windows[i].inputs()), i));
         let mut losses = vec![Vec::new(); windows.len()];
         let mut rest = &order[..];
-        let mut ahead: VecDeque<(&[usize], Receiver<Result<Vec<u8>>>)> = VecDeque::new();
+        let mut ahead: VecDeque<(&[usize], Answer)> = VecDeque::new();
         while !rest.is_empty() || !ahead.is_empty() {
             control.check()?;
             if !rest.is_empty() && ahead.len() < AHEAD {
@@ -154,7 +157,7 @@ impl LanguageModel {
         fits.count().max(1)
     }
 
-    fn enqueue(&self, windows: &[Tokens], order: &[usize]) -> Result<Receiver<Result<Vec<u8>>>> {
+    fn enqueue(&self, windows: &[Tokens], order: &[usize]) -> Result<Answer> {
         let windows: Vec<Tokens> = order.iter().map(|&i| windows[i]).collect();
         let batch = Batch::new(self.transformer.device(), &windows)?;
         let (done, answer) = channel();
