@@ -1,6 +1,6 @@
 //! The transformer, composed of operations that run on any device.
 //!
-//! One forward pass serves all families; what they do differently is in the [`Config`](crate::Config):
+//! One forward pass serves all families; what they do differently is in the [`Config`]:
 //!
 //! ```text
 //! h      = embed[ids] (+ positions[position])           the residual stream, in f32
@@ -22,7 +22,7 @@
 //!
 //! # Where training would join
 //!
-//! [`Linear`], [`Norm`], [`SelfAttention`] and [`Mlp`] hold the weights and own the order of operations; a backward
+//! `Linear`, `Norm`, `SelfAttention` and `Mlp` hold the weights and own the order of operations; a backward
 //! pass is a second method beside each `forward`, over what that one returns.
 
 mod attention;
