@@ -242,7 +242,8 @@ fn what_cannot_be_scored_is_refused_by_its_option() {
     let e = measure(&dir, &prior, document).unwrap_err();
     assert_eq!(e.code(), Code::InvalidValue);
     assert!(e.location().path.as_deref().is_some_and(|p| p.ends_with("a.jsonl")), "{e}");
-    assert_eq!(code(measure(&dir, &dir.at("nowhere"), options(24))).0, Code::NotFound);
+    let nowhere = format!("lm:{}", dir.at("nowhere"));
+    assert_eq!(code(measure(&dir, &nowhere, options(24))).0, Code::NotFound);
 
     // Another model beside it: an n-gram model, and one with other tokens.
     dir.jsonl("text/a.jsonl", crate::common::rows("x", 0, 300));
