@@ -27,6 +27,27 @@ def median(times, work):
     return sorted(seconds)[times // 2], result
 
 
+def fastest(work, times=3):
+    """Seconds of the fastest call, after one that does not count."""
+    work()
+    seconds = []
+    for _ in range(times):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def operations(root, names, threads=None):
+    """The report of the conformance crate's benchmark of these operations."""
+    command = ["cargo", "bench", "-q", "--profile", "release", "-p", "gristmill-conformance", "--bench", "ops", "--"]
+    env = os.environ | ({"RAYON_NUM_THREADS": str(threads)} if threads else {})
+    out = subprocess.run(
+        [*command, "--ops", ",".join(names), "--json"], cwd=root, check=True, stdout=subprocess.PIPE, env=env
+    )
+    return json.loads(out.stdout)
+
+
 def ours(binary, *arguments):
     """Runs our side and reads the JSON that it prints."""
     out = subprocess.run([binary, *map(str, arguments)], check=True, capture_output=True, text=True)

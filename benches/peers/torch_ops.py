@@ -9,12 +9,10 @@ product of 1024 x 1024 matrices, and what the machine reads at all: a sum. Every
 in which the two sides take turns, since others may use the machine. Writes benches/results/ops_cpu.json.
 """
 import json
-import subprocess
-import time
 from pathlib import Path
 
 import torch
-from common import machine, write
+from common import fastest, machine, operations, write
 
 ROUNDS = 3
 ROWS, VOCAB = 4096, 50_257
@@ -22,24 +20,6 @@ HIDDEN, D, HEAD = 1024, 576, 49_152
 
 root = Path(__file__).resolve().parents[2]
 ops = ["row_reduce", "nll", "linear_nll", "matmul"]
-
-
-def ours():
-    """The report of the benchmark of the conformance crate."""
-    command = ["cargo", "bench", "-q", "--profile", "release", "-p", "gristmill-conformance", "--bench", "ops", "--"]
-    out = subprocess.run([*command, "--ops", ",".join(ops), "--json"], cwd=root, check=True, stdout=subprocess.PIPE)
-    return json.loads(out.stdout)
-
-
-def fastest(work, times=3):
-    """Seconds of the fastest call, after one that does not count."""
-    work()
-    seconds = []
-    for _ in range(times):
-        start = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
 
 
 def theirs():
@@ -69,7 +49,7 @@ def best(sides, name):
 reports, peers = [], []
 for _ in range(ROUNDS):
     peers.append(theirs())
-    reports.append(ours())
+    reports.append(operations(root, ops))
 
 cases = {
     "sum": "row_reduce/4096x16384/f32/sum",

@@ -12,12 +12,10 @@ sides take turns. Writes benches/results/sparse_loco.json.
 """
 import json
 import os
-import subprocess
-import time
 from pathlib import Path
 
 import torch
-from common import machine, write
+from common import fastest, machine, operations, write
 
 ROUNDS = 3
 ROWS, COLUMNS, SIDE, K, PEERS = 4096, 2048, 64, 64, 20
@@ -28,22 +26,8 @@ root = Path(__file__).resolve().parents[2]
 
 def ours(threads=None):
     """Seconds of each operation in the benchmark of the conformance crate."""
-    command = ["cargo", "bench", "-q", "--profile", "release", "-p", "gristmill-conformance", "--bench", "ops", "--"]
-    ops = "topk_encode,topk_aggregate,payload_norm"
-    env = os.environ | ({"RAYON_NUM_THREADS": str(threads)} if threads else {})
-    out = subprocess.run([*command, "--ops", ops, "--json"], cwd=root, check=True, stdout=subprocess.PIPE, env=env)
-    report = json.loads(out.stdout)
+    report = operations(root, ["topk_encode", "topk_aggregate", "payload_norm"], threads)
     return {row["op"]: row["seconds"] for row in report["rows"]}, report["limits"]
-
-
-def fastest(work, times=3):
-    work()
-    seconds = []
-    for _ in range(times):
-        start = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
 
 
 def blocks(x):

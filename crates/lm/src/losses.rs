@@ -41,9 +41,8 @@ const AHEAD: usize = 2;
 /// ```no_run
 /// use gristmill_core::Control;
 /// use gristmill_lm::{LanguageModel, LoadOptions, Tokens};
-/// # fn open() -> gristmill_core::Result<gristmill_core::Device> { unimplemented!() }
 ///
-/// let model = LanguageModel::load("SmolLM2-135M", &open()?, LoadOptions::default())?;
+/// let model = LanguageModel::load("SmolLM2-135M", &gristmill_cpu::open()?, LoadOptions::default())?;
 /// let ids = model.tokenizer().encode("The mill turns.")?;
 /// let losses = model.losses(&[Tokens { ids: &ids, first: 1 }], &Control::default())?;
 /// let perplexity = (losses[0].iter().map(|&x| f64::from(x)).sum::<f64>() / losses[0].len() as f64).exp();

@@ -14,6 +14,7 @@
 #if STEP=chunks
 @group(0) @binding(2) var<storage, read_write> faults: array<atomic<u32>>;
 #include payload
+#include payload_scale
 #end
 
 var<workgroup> parts: array<f32, 256>;
@@ -59,22 +60,14 @@ fn part(peer: u32, chunk: u32) -> f32 {
 // An integer as the nearest number, where a conversion may do something else: in two exact parts.
 fn nearest(n: u32) -> f32 { return opaque(f32(n >> 12u) * 4096.0) + f32(n & 0xfffu); }
 
+// Whether the scale of a chunk, or all of its values where they are as they were, may stand there.
 fn sound(peer: u32, start: u32, entries: u32) -> bool {
-#if QUANTIZER=signMagnitude
-  return are_magnitudes(payloads[start]);
-#end
-#if QUANTIZER=reference
-  let levels = p.payloads_at + peer * p.stride;
-  return is_value(payloads[levels]) && is_value(payloads[levels + 1u]) && is_value(payloads[levels + 2u])
-    && is_value(payloads[levels + 3u]);
-#end
-#if QUANTIZER=int8
-  return is_step(payloads[start]);
-#end
 #if QUANTIZER=none
   var all = true;
   for (var i = 0u; i < entries; i++) { all = all && is_value(payloads[start + p.codes_at + i]); }
   return all;
+#else
+  return scaled(peer, start);
 #end
 }
 

@@ -8,6 +8,7 @@
 @group(0) @binding(3) var<storage, read_write> theta: array<f32>;
 @group(0) @binding(4) var<storage, read_write> faults: array<atomic<u32>>;
 #include payload
+#include payload_scale
 
 #if QUANTIZER=int8
 const code_bits = 8u;
@@ -63,24 +64,6 @@ fn value(peer: u32, start: u32, i: u32) -> Value {
 #if QUANTIZER=none
   let bits = payloads[start + p.codes_at + i];
   return Value(bitcast<f32>(bits), is_value(bits));
-#end
-}
-
-// Whether the words in front are those of a scale, or of levels.
-fn scaled(peer: u32, start: u32) -> bool {
-#if QUANTIZER=signMagnitude
-  return are_magnitudes(payloads[start]);
-#end
-#if QUANTIZER=reference
-  let levels = p.payloads_at + peer * p.stride;
-  return is_value(payloads[levels]) && is_value(payloads[levels + 1u]) && is_value(payloads[levels + 2u])
-    && is_value(payloads[levels + 3u]);
-#end
-#if QUANTIZER=int8
-  return is_step(payloads[start]);
-#end
-#if QUANTIZER=none
-  return true;
 #end
 }
 

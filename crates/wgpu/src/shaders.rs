@@ -17,7 +17,7 @@ const TEXTS: &[(&str, &str)] = texts!("": "activation" "attention" "axpby" "bias
     "linear_nll" "loss_reduction" "matmul" "nll" "norm" "payload_norm" "philox" "rope" "row_norm_scale" "row_reduce" "scale"
     "segment_reduce" "softmax_stats" "subgroups" "topk" "topk_aggregate" "topk_encode");
 
-const LIBRARIES: &[(&str, &str)] = texts!("lib/": "activations" "bits" "element" "load" "lse" "main" "math" "payload" "reduce" "reduction"
+const LIBRARIES: &[(&str, &str)] = texts!("lib/": "activations" "bits" "element" "load" "lse" "main" "math" "payload" "payload_scale" "reduce" "reduction"
     "rows" "segments" "stream" "sum" "target" "tile" "topk_large" "topk_order" "topk_pick" "words");
 
 /// A definition and the values that it takes.
