@@ -1,6 +1,6 @@
-//! What every Gristmill crate shares: errors that say what and where, cancellation and progress,
-//! counts that must add up, hashes that never change; and tensors on a [`Device`], with the operations
-//! that every backend runs as data ([`ops`]), and random numbers ([`rng`]).
+//! What every Gristmill crate shares: errors that say what and where, cancellation and progress, counts
+//! that must add up, hashes that never change, columns that need not fit into memory; and tensors on a
+//! [`Device`], with the operations that every backend runs as data ([`ops`]), and random numbers ([`rng`]).
 //!
 //! Nothing here knows a backend, a file format or a method. A crate above returns [`Error`] from every
 //! fallible function; the binding turns its [`Code`] and [`Location`] into a typed JavaScript error
@@ -16,6 +16,7 @@
 //! assert_eq!(e.location().path.as_deref(), Some("crawl/a.parquet"));
 //! ```
 
+pub mod column;
 mod control;
 mod counts;
 pub mod device;

@@ -70,7 +70,6 @@ pub mod normalize;
 pub mod tables;
 pub mod vocab;
 
-mod column;
 mod kenlm;
 mod replace;
 mod source;

@@ -6,8 +6,8 @@ use std::ops::Range;
 use gristmill_core::{Code, Error, Result};
 use rayon::prelude::*;
 
-use crate::column::{Column, Pieces, Plain};
 use crate::vocab::{Vocab, WordId};
+use gristmill_core::column::{Column, Pieces, Plain};
 
 /// All n-grams of one order.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -7,8 +7,8 @@ use rayon::prelude::*;
 
 use super::room::{Room, ranges};
 use super::trie::{Level, rows_after_bos, suffix_links};
-use crate::column::Column;
 use crate::vocab::{BOS, EOS, UNK};
+use gristmill_core::column::Column;
 
 /// Everything that the probabilities are computed from.
 pub(super) struct Adjusted {

@@ -9,9 +9,9 @@ use super::adjust::{Adjusted, Marks};
 use super::discount::Discounts;
 use super::room::{Room, ranges};
 use super::trie::Level;
-use crate::column::Column;
 use crate::tables::{TrieLevel, children, rows_under, tasks};
 use crate::vocab::BOS;
+use gristmill_core::column::Column;
 
 /// The logarithm that ARPA files give to zero. Only a discount of exactly zero leads here.
 const LOG10_ZERO: f32 = -99.0;
@@ -204,7 +204,11 @@ fn remove(levels: &mut [TrieLevel], at: usize, pruned: &Marks, room: &Room) -> R
 }
 
 /// The rows that are not pruned. Children have one entry more than rows, which stays.
-fn retain<T: crate::column::Plain>(rows: &Column<T>, pruned: &Marks, room: &Room) -> Result<Column<T>> {
+fn retain<T: gristmill_core::column::Plain>(
+    rows: &Column<T>,
+    pruned: &Marks,
+    room: &Room,
+) -> Result<Column<T>> {
     let mut kept = room.writer();
     for (row, value) in rows.values().enumerate() {
         if !pruned.get(row) {

@@ -11,7 +11,7 @@ use std::path::Path;
 use gristmill_core::{Control, Result};
 use rayon::prelude::*;
 
-use crate::column::{Column, ColumnWriter, Plain, Shelf};
+use gristmill_core::column::{Column, ColumnWriter, Plain, Shelf};
 
 /// Tasks of a wave for each thread.
 const TASKS: usize = 4;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use gristmill_core::{Control, Error, Result};
 
 use super::window::{MAX_ORDER, Window};
-use crate::column::temporary_error;
+use gristmill_core::column::temporary_error;
 
 /// No record is longer: a head, six words of five bytes, a count of ten.
 const MAX_RECORD: usize = 1 + MAX_ORDER * 5 + 10;

@@ -6,9 +6,9 @@ use gristmill_core::{Code, Error, Result};
 
 use super::room::Room;
 use super::window::{MAX_ORDER, Window};
-use crate::column::{Column, ColumnWriter};
 use crate::tables::{children, rows_under, tasks};
 use crate::vocab::{BOS, WordId};
+use gristmill_core::column::{Column, ColumnWriter};
 
 /// The n-grams of one order, ascending; 12 bytes each.
 #[derive(Default)]

@@ -1,7 +1,7 @@
 //! Columns of numbers, in memory or on disk.
 //!
-//! Estimation writes its columns from front to back and then only reads them, so a column that does not fit
-//! into memory is a file: written through a buffer, then mapped. A mapped page counts as memory of the process
+//! Whoever writes a column from front to back and then only reads it can have one that does not fit into
+//! memory: it is a file, written through a buffer, then mapped. A mapped page counts as memory of the process
 //! from its first use on, so whoever reads a column [releases](Column::release) what it is done with; the
 //! pages stay in the cache of the system for as long as that has room. Files have no name, so nothing is left
 //! behind however the process ends.
@@ -13,8 +13,9 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
-use gristmill_core::{Code, Error, Result};
 use memmap2::Mmap;
+
+use crate::{Code, Error, Result};
 
 /// Rows that are read before what was read is released: 1 MiB.
 const PIECE: usize = 1 << 18;
@@ -24,16 +25,18 @@ const BUFFER: usize = 1 << 14;
 /// Four bytes without padding, any of which are a value.
 ///
 /// # Safety
-/// An implementor has size and alignment 4, no padding, and is valid for any bits.
-pub(crate) unsafe trait Plain: Copy + Send + Sync + 'static {}
+/// An implementor has size 4, an alignment of at most 4, no padding, and is valid for any bits.
+pub unsafe trait Plain: Copy + Send + Sync + 'static {}
 // SAFETY: four bytes, all of them value, all values allowed.
 unsafe impl Plain for u32 {}
 // SAFETY: as above; every pattern of bits is a float.
 unsafe impl Plain for f32 {}
+// SAFETY: as above; two numbers side by side, at an alignment of 2.
+unsafe impl Plain for [u16; 2] {}
 
 /// Where new columns are kept.
 #[derive(Debug, Clone)]
-pub(crate) enum Shelf {
+pub enum Shelf {
     /// In memory.
     Memory,
     /// In files without a name in this directory.
@@ -41,7 +44,7 @@ pub(crate) enum Shelf {
 }
 
 /// What went wrong with a temporary file in `dir`.
-pub(crate) fn temporary_error(dir: &Path, action: &str, source: std::io::Error) -> Error {
+pub fn temporary_error(dir: &Path, action: &str, source: std::io::Error) -> Error {
     let error = Error::io(dir.display().to_string(), action, source);
     match error.code() {
         Code::StorageFull => error.hint("free some space, name another temp_dir or raise memory_limit"),
@@ -51,7 +54,21 @@ pub(crate) fn temporary_error(dir: &Path, action: &str, source: std::io::Error) 
 }
 
 /// A column that is complete. Clones share it.
-pub(crate) struct Column<T> {
+///
+/// ```
+/// use gristmill_core::column::{ColumnWriter, Shelf};
+///
+/// let mut writer = ColumnWriter::new(&Shelf::Disk(std::env::temp_dir().into()));
+/// for row in 0..100_000u32 {
+///     writer.push(row)?;
+/// }
+/// let column = writer.finish()?;
+/// assert_eq!(column[70_000], 70_000);
+/// column.release();
+/// assert_eq!(column.len(), 100_000);
+/// # Ok::<(), gristmill_core::Error>(())
+/// ```
+pub struct Column<T> {
     rows: Arc<Rows<T>>,
 }
 
@@ -78,6 +95,12 @@ impl<T> From<Vec<T>> for Column<T> {
     }
 }
 
+impl<T: Plain> std::fmt::Debug for Column<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Column({} rows)", self.len())
+    }
+}
+
 impl<T: Plain> Deref for Column<T> {
     type Target = [T];
 
@@ -94,7 +117,7 @@ impl<T: Plain> Deref for Column<T> {
 
 impl<T: Plain> Column<T> {
     /// Stops counting as memory of this process until it is read again. Costs nothing in memory.
-    pub(crate) fn release(&self) {
+    pub fn release(&self) {
         #[cfg(unix)]
         if let Rows::Disk(map, _) = &*self.rows {
             // SAFETY: the map is shared and read-only, and nothing writes to the file: a page that is dropped
@@ -104,17 +127,17 @@ impl<T: Plain> Column<T> {
     }
 
     /// All rows in order, a piece at a time, what was read released.
-    pub(crate) fn pieces(&self) -> Pieces<'_, T> {
+    pub fn pieces(&self) -> Pieces<'_, T> {
         Pieces { rest: self, of: Some(self) }
     }
 
     /// All rows in order, what was read released.
-    pub(crate) fn values(&self) -> impl Iterator<Item = T> {
+    pub fn values(&self) -> impl Iterator<Item = T> {
         self.pieces().flatten().copied()
     }
 
     /// All rows, in memory.
-    pub(crate) fn to_vec(&self) -> Vec<T> {
+    pub fn to_vec(&self) -> Vec<T> {
         let mut rows = Vec::with_capacity(self.len());
         self.pieces().for_each(|piece| rows.extend_from_slice(piece));
         rows
@@ -122,15 +145,15 @@ impl<T: Plain> Column<T> {
 }
 
 /// A column, a piece at a time.
-pub(crate) struct Pieces<'a, T: Plain> {
+pub struct Pieces<'a, T: Plain> {
     rest: &'a [T],
     /// What is released; `None` for rows that somebody else owns.
     of: Option<&'a Column<T>>,
 }
 
 impl<'a, T: Plain> Pieces<'a, T> {
-    /// Rows that lie in memory.
-    pub(crate) fn of(rows: &'a [T]) -> Self {
+    /// The pieces of rows that lie in memory.
+    pub fn of(rows: &'a [T]) -> Self {
         Self { rest: rows, of: None }
     }
 }
@@ -149,7 +172,7 @@ impl<'a, T: Plain> Iterator for Pieces<'a, T> {
 }
 
 /// A column that is being written.
-pub(crate) struct ColumnWriter<T> {
+pub struct ColumnWriter<T> {
     rows: Vec<T>,
     disk: Option<Disk>,
 }
@@ -162,7 +185,8 @@ struct Disk {
 }
 
 impl<T: Plain> ColumnWriter<T> {
-    pub(crate) fn new(shelf: &Shelf) -> Self {
+    /// A column without rows, which will be kept on `shelf`.
+    pub fn new(shelf: &Shelf) -> Self {
         let disk = match shelf {
             Shelf::Memory => None,
             Shelf::Disk(dir) => Some(Disk { dir: dir.clone(), file: None, written: 0 }),
@@ -170,19 +194,32 @@ impl<T: Plain> ColumnWriter<T> {
         Self { rows: Vec::new(), disk }
     }
 
-    /// Number of rows so far.
+    /// Rows so far.
     #[inline]
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.disk.as_ref().map_or(0, |disk| disk.written) + self.rows.len()
     }
 
+    /// Whether there is no row yet.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// What the system says about the file: [`Code::StorageFull`], [`Code::NotFound`] and others.
     #[inline]
-    pub(crate) fn push(&mut self, value: T) -> Result<()> {
+    pub fn push(&mut self, value: T) -> Result<()> {
         self.rows.push(value);
         if self.rows.len() >= BUFFER { self.flush(false) } else { Ok(()) }
     }
 
-    pub(crate) fn extend(&mut self, values: &[T]) -> Result<()> {
+    /// Adds rows.
+    ///
+    /// # Errors
+    /// Those of [`push`](Self::push).
+    pub fn extend(&mut self, values: &[T]) -> Result<()> {
         self.rows.extend_from_slice(values);
         if self.rows.len() >= BUFFER { self.flush(false) } else { Ok(()) }
     }
@@ -203,13 +240,17 @@ impl<T: Plain> ColumnWriter<T> {
         // SAFETY: a `Plain` value is four bytes without padding, so all bytes of the rows are initialised.
         let bytes =
             unsafe { std::slice::from_raw_parts(self.rows.as_ptr().cast::<u8>(), self.rows.len() * 4) };
-        file.write_all(bytes).map_err(|e| temporary_error(&disk.dir, "write n-grams", e))?;
+        file.write_all(bytes).map_err(|e| temporary_error(&disk.dir, "write to a temporary file", e))?;
         disk.written += self.rows.len();
         self.rows.clear();
         Ok(())
     }
 
-    pub(crate) fn finish(mut self) -> Result<Column<T>> {
+    /// The column.
+    ///
+    /// # Errors
+    /// Those of [`push`](Self::push).
+    pub fn finish(mut self) -> Result<Column<T>> {
         self.flush(true)?;
         match self.disk {
             Some(Disk { dir, file: Some(file), .. }) => {
