@@ -260,13 +260,12 @@ mod tests {
     }
 
     #[test]
-    fn masks_come_close_to_greedy_at_a_far_higher_cost() {
+    fn masks_come_close_to_greedy() {
         // The setting of the published check: 2,000 items, 200 of them, lambda 0.5, 128 masks, 300 steps, eta 3.
         let (similarity, quality) = pool(2000);
         let found = select_by_masks(&similarity, &quality, 200, &MaskOptions::default(), &Control::default())
             .unwrap();
         assert!(found.gap_closed >= 0.98, "{}", found.gap_closed);
-        assert!(found.masks.seconds > 5.0 * found.greedy.seconds);
         for choice in [&found.masks, &found.greedy] {
             assert_eq!(choice.indices.len(), 200);
             assert!(choice.indices.windows(2).all(|w| w[0] < w[1]));
