@@ -25,8 +25,9 @@ export interface Labels {
 /** Options of learning from a `target`; all but the first are of `method: 'classifier'`. */
 export interface LearningOptions {
   /**
-   * How much text of the pool to learn from, which is held in memory meanwhile: documents drawn by hash. The summary
-   * says how much it was (`fitted.pool`). @defaultValue '32MiB'
+   * How much text of the pool to learn from: documents drawn by hash, and all of them when it is more than there are.
+   * It is held in memory meanwhile; the classifier keeps counted features, in a temporary file where they do not fit
+   * into `memory`. The summary says how much text it was (`fitted.pool`). @defaultValue '32MiB'
    */
   poolSample?: number | string;
   /**

@@ -87,10 +87,11 @@ pub use laws::{
 };
 pub use matrix::Matrix;
 pub use raters::{
-    Bags, Comparison, Contradiction, Counter, Curriculum, CurriculumItem, CurriculumOptions, Dense,
+    BagSpool, Bags, Comparison, Contradiction, Counter, Curriculum, CurriculumItem, CurriculumOptions, Dense,
     Differences, Direction, HeldOutPairs, Linear, LogisticOptions, Moments, PairFit, PairOptions, Platt,
-    Rows, SelfTrainOptions, SelfTraining, Targets, TfIdf, TfIdfRows, contradictions, fit_logistic, fit_pairs,
-    fit_rater_weights, held_out_margins, read_rater_runs, self_train, term_frequency,
+    Rows, SelfTrainOptions, SelfTraining, Spooled, SpooledBags, Targets, TfIdf, TfIdfRows, contradictions,
+    fit_logistic, fit_pairs, fit_rater_weights, held_out_margins, read_rater_runs, self_train,
+    term_frequency,
 };
 pub use regmix::{
     DomainOptimum, Estimate, Experts, FitOptions, FitReport, MixtureModel, Objective, OptimizeOptions,

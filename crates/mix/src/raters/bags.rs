@@ -26,7 +26,6 @@ pub struct Bags {
     frequencies: Vec<u32>,
     /// For counting a document.
     counter: Counter,
-    often: Vec<(u32, u32)>,
 }
 
 /// Where the features of a document begin, and how many there are of either kind.
@@ -49,6 +48,18 @@ pub(super) fn whole([low, high]: [u16; 2]) -> u32 {
     u32::from(low) | u32::from(high) << 16
 }
 
+/// Appends a document to `data`: its features that occur once, those that occur more often, and how often these do.
+/// Returns how many there are of either kind.
+pub(super) fn pack(counts: &[(u32, u32)], data: &mut Vec<[u16; 2]>) -> (usize, usize) {
+    let often = || counts.iter().filter(|(_, n)| *n > 1);
+    let before = data.len();
+    data.extend(counts.iter().filter(|(_, n)| *n == 1).map(|(feature, _)| halves(*feature)));
+    let once = data.len() - before;
+    data.extend(often().map(|(feature, _)| halves(*feature)));
+    data.extend(often().map(|(_, n)| halves(*n)));
+    (once, counts.len() - once)
+}
+
 impl Bags {
     /// No documents yet, over features numbered below `features`.
     pub fn new(features: usize) -> Self {
@@ -65,28 +76,11 @@ impl Bags {
             return Err(Error::new(Code::InvalidValue, message));
         }
         let start = self.data.len();
-        self.often.clear();
-        for &(feature, n) in self.counter.count(features) {
-            self.frequencies[feature as usize] += 1;
-            match n {
-                1 => self.data.push(halves(feature)),
-                _ => self.often.push((feature, n)),
-            }
-        }
-        let once = self.data.len() - start;
-        self.data.extend(self.often.iter().map(|(feature, _)| halves(*feature)));
-        self.data.extend(self.often.iter().map(|(_, n)| halves(*n)));
-        self.documents.push(Document { start, once, often: self.often.len() });
+        let counts = self.counter.count(features);
+        counts.iter().for_each(|(feature, _)| self.frequencies[*feature as usize] += 1);
+        let (once, often) = pack(counts, &mut self.data);
+        self.documents.push(Document { start, once, often });
         Ok(())
-    }
-
-    /// Appends the documents of another part over the same features.
-    pub fn append(&mut self, other: &Self) {
-        debug_assert_eq!(self.features(), other.features());
-        let before = self.data.len();
-        self.data.extend_from_slice(&other.data);
-        self.documents.extend(other.documents.iter().map(|d| Document { start: before + d.start, ..*d }));
-        self.frequencies.iter_mut().zip(&other.frequencies).for_each(|(all, more)| *all += more);
     }
 
     /// Documents.
@@ -212,11 +206,7 @@ mod tests {
             documents in prop::collection::vec(prop::collection::vec(0u32..70_000, 0..60), 0..8),
         ) {
             let mut bags = Bags::new(70_000);
-            let mut halves = [Bags::new(70_000), Bags::new(70_000)];
-            for (i, document) in documents.iter().enumerate() {
-                bags.push(document).unwrap();
-                halves[usize::from(i >= documents.len() / 2)].push(document).unwrap();
-            }
+            documents.iter().for_each(|document| bags.push(document).unwrap());
             for (i, document) in documents.iter().enumerate() {
                 let mut counts = BTreeMap::new();
                 document.iter().for_each(|&f| *counts.entry(f as usize).or_insert(0) += 1);
@@ -225,11 +215,6 @@ mod tests {
                 read.sort_unstable();
                 prop_assert_eq!(read, counts.into_iter().collect::<Vec<_>>());
             }
-            let [mut first, second] = halves;
-            first.append(&second);
-            prop_assert_eq!(first.documents, bags.documents);
-            prop_assert_eq!(first.data, bags.data);
-            prop_assert_eq!(first.frequencies, bags.frequencies);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Raters: numbers that say how much a document is wanted, learnt from examples.
 //!
 //! Everything here works on rows of numbered features ([`Rows`]) and knows nothing of text: whoever calls it
-//! hashes n-grams ([`Bags`], [`TfIdf`]) or brings embeddings ([`Dense`]).
+//! hashes n-grams ([`Bags`] in memory or [`BagSpool`] on disk, [`TfIdf`]) or brings embeddings ([`Dense`]).
 //!
 //! - [`fit_logistic`]: logistic regression with soft labels, weights and an L2 penalty, by coordinate descent
 //!   in the dual; [`Platt`] makes its margins probabilities, on margins of rows that were held out.
@@ -18,6 +18,7 @@ mod metarater;
 mod pairs;
 mod rows;
 mod selftrain;
+mod spool;
 mod tfidf;
 
 pub use bags::{Bags, Counter, TfIdf, term_frequency};
@@ -28,4 +29,5 @@ pub use metarater::{Moments, fit_rater_weights, read_rater_runs};
 pub use pairs::{Comparison, Contradiction, HeldOutPairs, PairFit, PairOptions, contradictions, fit_pairs};
 pub use rows::{Dense, Differences, Rows};
 pub use selftrain::{SelfTrainOptions, SelfTraining, self_train};
+pub use spool::{BagSpool, Spooled, SpooledBags};
 pub use tfidf::TfIdfRows;

@@ -1,5 +1,7 @@
 //! Rows of numbered features, whatever holds them.
 
+use std::ops::Range;
+
 use gristmill_core::{Code, Error, Result};
 
 /// Rows of features, each a list of numbered values; what is not in the list is zero.
@@ -31,6 +33,14 @@ pub trait Rows: Sync {
         self.for_each(row, |feature, value| sum += weights[feature] * value);
         sum
     }
+
+    /// Rows that are read together before others are, in turn: all of them where they lie in memory.
+    fn blocks(&self) -> Vec<Range<usize>> {
+        std::iter::once(0..self.len()).collect()
+    }
+
+    /// Says that a block has been read, and that the next rows to be read are of another.
+    fn leave_block(&self) {}
 
     /// Says that a row will be read soon, so that its memory can be on its way.
     fn expect(&self, _row: usize) {}

@@ -7,6 +7,9 @@
 //! anything to decode.
 
 use std::cmp::Ordering;
+use std::ops::Range;
+
+use gristmill_core::column::Column;
 
 use super::bags::{Bags, Document, TfIdf, halves, term_frequency, whole};
 use super::rows::Rows;
@@ -30,9 +33,9 @@ pub struct TfIdfRows {
     numbers: Vec<u32>,
     /// The weight of each feature, by number.
     idf: Vec<f32>,
-    /// In the place of the bags.
-    data: Vec<[u16; 2]>,
+    data: Column<[u16; 2]>,
     rows: Vec<Row>,
+    blocks: Vec<Range<usize>>,
 }
 
 /// Where a row lies: from `start` the numbers of common features that occur once, of common features that occur
@@ -59,49 +62,102 @@ fn term(halves: [u16; 2]) -> f64 {
     f64::from(f32::from_bits(whole(halves)))
 }
 
-impl TfIdfRows {
-    pub(super) fn new(weights: &TfIdf, bags: Bags) -> Self {
+/// Numbers that are read together: 64 MiB of them.
+const BLOCK: usize = 16 << 20;
+
+/// What turns documents into rows.
+pub(super) struct Weigher {
+    numbers: Vec<u32>,
+    idf: Vec<f32>,
+    sublinear: bool,
+    /// What the first few counts weigh.
+    few: Vec<f32>,
+    layout: Layout,
+    rows: Vec<Row>,
+    end: usize,
+}
+
+impl Weigher {
+    pub(super) fn new(weights: &TfIdf) -> Self {
         let numbers = number(&weights.idf);
         let mut idf = vec![0.0; numbers.len()];
         numbers.iter().zip(&weights.idf).for_each(|(&number, &value)| idf[number as usize] = value);
-        let exact = |count| term_frequency(count, weights.sublinear) as f32;
-        let few: Vec<f32> = (0..FEW).map(|count| exact(count.max(1))).collect();
+        let sublinear = weights.sublinear;
+        let few = (0..FEW).map(|count| term_frequency(count.max(1), sublinear) as f32).collect();
+        Self { numbers, idf, sublinear, few, layout: Layout::default(), rows: Vec::new(), end: 0 }
+    }
+
+    /// The next row, from a document that has `once` features that occur once and `often` others. Where the
+    /// document was, the row is put; returns how long it is, which is no longer than the document was.
+    pub(super) fn weigh(&mut self, document: &mut [[u16; 2]], once: usize, often: usize) -> usize {
+        // Apart from what depends on the numbers, so that these loads do not wait for one another.
+        for entry in &mut document[..once + often] {
+            *entry = halves(self.numbers[whole(*entry) as usize]);
+        }
+        let (ones, rest) = document.split_at(once);
+        let (others, counts) = rest[..2 * often].split_at(often);
+        let mut square = 0.0;
+        self.layout.clear();
+        for &number in ones {
+            square += f64::from(self.idf[whole(number) as usize]).powi(2);
+            self.layout.put(number);
+        }
+        for (&number, &count) in others.iter().zip(counts) {
+            let count = whole(count);
+            let term = self.few.get(count as usize).copied();
+            let term = term.unwrap_or_else(|| term_frequency(count, self.sublinear) as f32);
+            square += (f64::from(term) * f64::from(self.idf[whole(number) as usize])).powi(2);
+            self.layout.put_often(number, term);
+        }
+        let length = self.layout.write(document);
+        let scale = if square > 0.0 { 1.0 / square.sqrt() } else { 0.0 };
+        self.rows.push(Row { start: self.end, lengths: self.layout.lengths(), scale });
+        self.end += length;
+        length
+    }
+
+    /// The rows, which lie in `data` one after the other.
+    pub(super) fn finish(self, data: Column<[u16; 2]>) -> TfIdfRows {
+        let blocks = blocks(&self.rows, BLOCK);
+        TfIdfRows { numbers: self.numbers, idf: self.idf, data, rows: self.rows, blocks }
+    }
+}
+
+/// Cuts rows into blocks of about so many numbers.
+fn blocks(rows: &[Row], size: usize) -> Vec<Range<usize>> {
+    let parts = rows.chunk_by(|a, b| a.start / size == b.start / size);
+    let mut end = 0;
+    parts
+        .map(|part| {
+            end += part.len();
+            end - part.len()..end
+        })
+        .collect()
+}
+
+impl TfIdfRows {
+    pub(super) fn new(weights: &TfIdf, bags: Bags) -> Self {
+        let mut weigher = Weigher::new(weights);
         let Bags { mut data, documents, .. } = bags;
         let mut end = 0;
-        let mut layout = Layout::default();
-        let row = |Document { start, once, often }: Document| {
-            // Apart from what depends on the numbers, so that these loads do not wait for one another.
-            for entry in &mut data[start..][..once + often] {
-                *entry = halves(numbers[whole(*entry) as usize]);
-            }
-            let (ones, rest) = data[start..].split_at(once);
-            let (others, counts) = rest[..2 * often].split_at(often);
-            let mut square = 0.0;
-            layout.clear();
-            for &number in ones {
-                square += f64::from(idf[whole(number) as usize]).powi(2);
-                layout.put(number);
-            }
-            for (&number, &count) in others.iter().zip(counts) {
-                let count = whole(count);
-                let term = few.get(count as usize).copied().unwrap_or_else(|| exact(count));
-                square += (f64::from(term) * f64::from(idf[whole(number) as usize])).powi(2);
-                layout.put_often(number, term);
-            }
-            let start = end;
-            end += layout.write(&mut data[start..]);
-            let scale = if square > 0.0 { 1.0 / square.sqrt() } else { 0.0 };
-            Row { start, lengths: layout.lengths(), scale }
-        };
-        let rows = documents.into_iter().map(row).collect();
+        for Document { start, once, often } in documents {
+            let length = weigher.weigh(&mut data[start..], once, often);
+            data.copy_within(start..start + length, end);
+            end += length;
+        }
         data.truncate(end);
         data.shrink_to_fit();
-        Self { numbers, idf, data, rows }
+        weigher.finish(data.into())
     }
 
     /// Weights by feature, from weights by the numbers of these rows.
     pub fn by_feature(&self, weights: &[f64]) -> Vec<f64> {
         self.numbers.iter().map(|&number| weights[number as usize]).collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_blocks_of(self, size: usize) -> Self {
+        Self { blocks: blocks(&self.rows, size), ..self }
     }
 
     #[inline]
@@ -273,6 +329,14 @@ impl Rows for TfIdfRows {
         let cold_often =
             sum(p.cold_often.len(), |k| value(whole(p.cold_often[k]) as usize) * term(p.cold_terms[k]));
         (hot + hot_often + cold + cold_often) * scale
+    }
+
+    fn blocks(&self) -> Vec<Range<usize>> {
+        self.blocks.clone()
+    }
+
+    fn leave_block(&self) {
+        self.data.release();
     }
 
     #[inline]

@@ -1,7 +1,10 @@
 //! Target against pool as a classifier: learnt from samples of both, with the account of itself that models give.
 
+use gristmill_core::column::Shelf;
 use gristmill_core::{Code, Control, Counts, Error, Result};
-use gristmill_mix::{Bags, Linear, LogisticOptions, Rows, SelfTrainOptions, TfIdf, self_train};
+use gristmill_mix::{
+    BagSpool, Counter, Linear, LogisticOptions, Rows, SelfTrainOptions, Spooled, TfIdf, self_train,
+};
 use gristmill_ngram::adapt::discriminate;
 use gristmill_ngram::hashed::{Features, HashedSpec, Smoothing};
 use gristmill_ngram::normalize::Scratch;
@@ -12,6 +15,9 @@ use super::summary::{Fitted, SelfTrained};
 use crate::Labels;
 use crate::memory::HashedLinear;
 use crate::methods::Method;
+
+/// Bytes of features, counted and as rows, for a byte of text: about 3, with words and pairs of words.
+const FEATURE_BYTES: u64 = 4;
 
 /// How the classifier is fitted; a part of the job's identity.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
@@ -41,94 +47,125 @@ impl Recipe {
     }
 }
 
-/// Counts the features of texts, one bag a text, and how much text there was.
-pub(crate) fn bags<'a>(
-    features: &Features,
-    texts: impl Iterator<Item = &'a str>,
-    control: &Control,
-) -> Result<(Bags, Counts)> {
-    let mut bags = Bags::new(features.spec().buckets);
-    let mut counts = Counts::default();
-    let (mut scratch, mut buckets) = (Scratch::default(), Vec::new());
-    for text in texts {
-        control.check()?;
-        buckets.clear();
-        let words = features.for_each_bucket(text, &mut scratch, |bucket| buckets.push(bucket as u32))?;
-        if words > 0 {
-            bags.push(&buckets)?;
-            counts += Counts::one(words, text.len() as u64);
-        }
-    }
-    Ok((bags, counts))
-}
-
-/// The weight of each feature by its document frequency in `bags`.
-pub(crate) fn tf_idf(spec: &HashedSpec, bags: &Bags) -> TfIdf {
+/// The weight of each feature by in how many of the documents it is.
+pub(crate) fn tf_idf(spec: &HashedSpec, frequencies: &[u32], documents: usize) -> TfIdf {
     let (Smoothing::Count(amount) | Smoothing::Probability(amount)) = spec.smoothing;
-    TfIdf::new(bags.document_frequencies(), bags.len(), amount, true)
+    TfIdf::new(frequencies, documents, amount, true)
 }
 
-/// Learns from both samples, and says how well held-out documents of the two are told apart.
-pub(crate) fn learn(
-    spec: HashedSpec,
+/// What the classifier keeps of a document while it learns.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taken {
+    words: u64,
+    bag: Spooled,
+}
+
+/// Learns from documents of which it keeps counted features: in memory, or in a temporary file where there are too many.
+pub(crate) struct Learner {
+    features: Features,
     recipe: Recipe,
-    target: &[Drawn],
-    pool: &[Drawn],
-    seed: u64,
-    control: &Control,
-) -> Result<(HashedLinear, Fitted)> {
-    let features = Features::new(spec.clone())?;
-    let sections = sections(target);
-    let (mut all, of_target) = bags(&features, sections.iter().copied(), control)?;
-    let positives = all.len();
-    if of_target.tokens < FEWEST_WORDS || positives < FOLDS {
-        return Err(too_small(of_target.tokens, target.len()));
+    spool: BagSpool,
+}
+
+impl Learner {
+    /// For so many bytes of text at most, with so many bytes of memory.
+    pub(crate) fn new(spec: HashedSpec, recipe: Recipe, text: u64, memory: u64) -> Result<Self> {
+        let features = Features::new(spec)?;
+        let shelf = match text.saturating_mul(FEATURE_BYTES) <= memory {
+            true => Shelf::Memory,
+            false => Shelf::Disk(std::env::temp_dir().into()),
+        };
+        let spool = BagSpool::new(features.spec().buckets, &shelf);
+        Ok(Self { features, recipe, spool })
     }
-    let (of_pool_bags, of_pool) = bags(&features, pool.iter().map(|d| d.text.as_str()), control)?;
-    if of_pool.tokens == 0 {
-        let message = "the pool has no document with text to learn from";
-        return Err(Error::new(Code::EmptyInput, message).at_column("pool"));
-    }
-    all.append(&of_pool_bags);
-    drop(of_pool_bags);
-    let tfidf = tf_idf(&spec, &all);
-    let rows = tfidf.rows(all);
-    let known: Vec<Option<bool>> = (0..rows.len()).map(|i| (i < positives).then_some(true)).collect();
-    let options = SelfTrainOptions {
-        rounds: recipe.rounds,
-        above: recipe.labels.above,
-        below: recipe.labels.below,
-        folds: FOLDS,
-        logistic: LogisticOptions { l2: recipe.l2, seed, ..Default::default() },
-    };
-    let learnt = self_train(&rows, &known, &options, control).map_err(|e| match e.code() {
-        Code::EmptyInput => {
-            e.hint("no document of the pool is sure enough: move the thresholds, or do without rounds")
+
+    /// What takes documents, in any order; each thread has its own.
+    pub(crate) fn taker(&self) -> impl FnMut(&str) -> Result<Taken> + '_ {
+        let (mut scratch, mut counter, mut buckets) = (Scratch::default(), Counter::default(), Vec::new());
+        move |text| {
+            buckets.clear();
+            let push = |bucket| buckets.push(bucket as u32);
+            let words = self.features.for_each_bucket(text, &mut scratch, push)?;
+            Ok(Taken { words, bag: self.spool.push(counter.count(&buckets))? })
         }
-        _ => e,
-    })?;
-    let by_feature = Linear { weights: rows.by_feature(&learnt.model.weights), ..learnt.model };
-    drop(rows);
-    let count = |label| learnt.labels[positives..].iter().filter(|l| **l == label).count() as u64;
-    let self_trained = (recipe.rounds > 0).then(|| SelfTrained {
-        rounds: learnt.rounds as u64,
-        target: count(Some(true)),
-        other: count(Some(false)),
-        unsure: count(None),
-    });
-    let fitted = Fitted {
-        order: spec.ngrams,
-        weight: None,
-        vocabulary: spec.buckets as u64,
-        target: Counts { documents: target.len() as u64, ..of_target },
-        pool: of_pool,
-        lookalikes: 0,
-        discrimination: discriminate(&learnt.held_out[..positives], &learnt.held_out[positives..]),
-        candidates: Vec::new(),
-        self_trained,
-    };
-    let model = HashedLinear::new(Method::Classifier, features, &tfidf, &by_feature, learnt.calibration)?;
-    Ok((model, fitted))
+    }
+
+    /// Learns from both samples, and says how well held-out documents of the two are told apart.
+    pub(crate) fn learn(
+        self,
+        target: &[Drawn],
+        pool: &[Drawn<Taken>],
+        seed: u64,
+        control: &Control,
+    ) -> Result<(HashedLinear, Fitted)> {
+        let mut documents = Vec::new();
+        let mut of_target = Counts::default();
+        let mut take = self.taker();
+        for section in sections(target) {
+            control.check()?;
+            count(&take(section)?, section.len() as u64, &mut of_target, &mut documents);
+        }
+        drop(take);
+        let positives = documents.len();
+        if of_target.tokens < FEWEST_WORDS || positives < FOLDS {
+            return Err(too_small(of_target.tokens, target.len()));
+        }
+        let mut of_pool = Counts::default();
+        pool.iter().for_each(|drawn| count(&drawn.text, drawn.bytes, &mut of_pool, &mut documents));
+        if of_pool.tokens == 0 {
+            let message = "the pool has no document with text to learn from";
+            return Err(Error::new(Code::EmptyInput, message).at_column("pool"));
+        }
+        let Self { features, recipe, spool } = self;
+        let bags = spool.finish()?;
+        let tfidf = tf_idf(features.spec(), &bags.document_frequencies(&documents), documents.len());
+        let rows = bags.rows(&documents, &tfidf, control)?;
+        drop(bags);
+        let known: Vec<Option<bool>> = (0..rows.len()).map(|i| (i < positives).then_some(true)).collect();
+        let options = SelfTrainOptions {
+            rounds: recipe.rounds,
+            above: recipe.labels.above,
+            below: recipe.labels.below,
+            folds: FOLDS,
+            logistic: LogisticOptions { l2: recipe.l2, seed, ..Default::default() },
+        };
+        let learnt = self_train(&rows, &known, &options, control).map_err(|e| match e.code() {
+            Code::EmptyInput => {
+                e.hint("no document of the pool is sure enough: move the thresholds, or do without rounds")
+            }
+            _ => e,
+        })?;
+        let by_feature = Linear { weights: rows.by_feature(&learnt.model.weights), ..learnt.model };
+        drop(rows);
+        let labelled = |label| learnt.labels[positives..].iter().filter(|l| **l == label).count() as u64;
+        let self_trained = (recipe.rounds > 0).then(|| SelfTrained {
+            rounds: learnt.rounds as u64,
+            target: labelled(Some(true)),
+            other: labelled(Some(false)),
+            unsure: labelled(None),
+        });
+        let fitted = Fitted {
+            order: features.spec().ngrams,
+            weight: None,
+            vocabulary: features.spec().buckets as u64,
+            target: Counts { documents: target.len() as u64, ..of_target },
+            pool: of_pool,
+            lookalikes: 0,
+            discrimination: discriminate(&learnt.held_out[..positives], &learnt.held_out[positives..]),
+            candidates: Vec::new(),
+            self_trained,
+        };
+        let model = HashedLinear::new(Method::Classifier, features, &tfidf, &by_feature, learnt.calibration)?;
+        Ok((model, fitted))
+    }
+}
+
+/// Counts a document that has words, and learns from it.
+fn count(taken: &Taken, bytes: u64, counts: &mut Counts, documents: &mut Vec<Spooled>) {
+    if taken.words > 0 {
+        *counts += Counts::one(taken.words, bytes);
+        documents.push(taken.bag);
+    }
 }
 
 #[cfg(test)]
@@ -142,7 +179,7 @@ mod tests {
 
     fn drawn(texts: impl IntoIterator<Item = String>) -> Vec<Drawn> {
         let mut sample = Sample::new(0, u64::MAX);
-        texts.into_iter().enumerate().for_each(|(row, text)| sample.offer(0, row as u64, &text));
+        texts.into_iter().enumerate().for_each(|(row, text)| sample.offer_text(0, row as u64, &text));
         sample.into_documents()
     }
 
@@ -162,13 +199,44 @@ mod tests {
         ScoreSpec::classifier_features()
     }
 
+    /// Learns with so much memory.
+    fn learn_within(
+        memory: u64,
+        recipe: Recipe,
+        target: &[Drawn],
+        pool: &[Drawn],
+    ) -> Result<(HashedLinear, Fitted)> {
+        let learner = Learner::new(spec(), recipe, 1 << 20, memory)?;
+        let mut taken = Sample::new(0, u64::MAX);
+        let mut take = learner.taker();
+        pool.iter().try_for_each(|d| taken.offer(d.shard, d.row, &d.text, &mut take))?;
+        drop(take);
+        learner.learn(target, &taken.into_documents(), 0, &Control::default())
+    }
+
+    fn learn(recipe: Recipe, target: &[Drawn], pool: &[Drawn]) -> Result<(HashedLinear, Fitted)> {
+        learn_within(1 << 30, recipe, target, pool)
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_memory_changes_nothing() {
+        let wanted = drawn((0..40).map(|n| text("wanted", n)));
+        let other = drawn((0..400).map(|n| text(if n % 9 == 0 { "wanted" } else { "other" }, 7000 + n)));
+        let of = |memory| {
+            let (model, fitted) = learn_within(memory, recipe(2), &wanted, &other).unwrap();
+            let mut bytes = Vec::new();
+            model.write(&mut bytes).unwrap();
+            (bytes, fitted)
+        };
+        assert!(of(0) == of(1 << 30));
+    }
+
     #[test]
     fn different_kinds_are_told_apart_and_equal_ones_are_not() {
-        let control = Control::default();
         let wanted = drawn((0..40).map(|n| text("wanted", n)));
         let other = drawn((0..200).map(|n| text("other", n)));
         let same = drawn((100..300).map(|n| text("wanted", n)));
-        let (model, fitted) = learn(spec(), recipe(0), &wanted, &other, 0, &control).unwrap();
+        let (model, fitted) = learn(recipe(0), &wanted, &other).unwrap();
         assert!(fitted.discrimination.auc > 0.99, "{:?}", fitted.discrimination);
         assert_eq!((fitted.discrimination.target_documents, fitted.discrimination.pool_documents), (40, 200));
         let by = ScoreSpec { features: Some(spec()), ..ScoreSpec::of(Method::Classifier) };
@@ -176,7 +244,7 @@ mod tests {
         let mut score = |text: &str| by.score(&model.text(&by, text, &mut scratch).unwrap());
         let (near, far) = (score(&text("wanted", 1000)), score(&text("other", 1000)));
         assert!(near > 0.9 && far < 0.1, "calibrated at even odds: {near} {far}");
-        let (_, fitted) = learn(spec(), recipe(0), &wanted, &same, 0, &control).unwrap();
+        let (_, fitted) = learn(recipe(0), &wanted, &same).unwrap();
         assert!((fitted.discrimination.auc - 0.5).abs() < 0.15, "{:?}", fitted.discrimination);
     }
 
@@ -184,7 +252,7 @@ mod tests {
     fn self_training_finds_what_is_hidden_in_the_pool() {
         let wanted = drawn((0..40).map(|n| text("wanted", n)));
         let mixed = drawn((0..200).map(|n| text(if n % 4 == 0 { "wanted" } else { "other" }, 5000 + n)));
-        let (_, fitted) = learn(spec(), recipe(3), &wanted, &mixed, 0, &Control::default()).unwrap();
+        let (_, fitted) = learn(recipe(3), &wanted, &mixed).unwrap();
         let found = fitted.self_trained.unwrap();
         assert!(
             found.rounds >= 1 && found.target >= 45 && found.target <= 50 && found.other >= 140,
@@ -196,12 +264,11 @@ mod tests {
     fn too_little_target_text_and_an_empty_pool_are_refused() {
         let pool = drawn(["some text of the pool".into()]);
         for texts in [vec![], vec!["a few words only".to_owned()], vec!["word ".repeat(499); 1]] {
-            let e = learn(spec(), recipe(0), &drawn(texts), &pool, 0, &Control::default()).err().unwrap();
+            let e = learn(recipe(0), &drawn(texts), &pool).err().unwrap();
             assert_eq!(e.code(), Code::TargetTooSmall);
         }
         let wanted = drawn((0..40).map(|n| text("wanted", n)));
-        let e =
-            learn(spec(), recipe(0), &wanted, &drawn([" ".into()]), 0, &Control::default()).err().unwrap();
+        let e = learn(recipe(0), &wanted, &drawn([" ".into()])).err().unwrap();
         assert_eq!((e.code(), e.location().column.as_deref()), (Code::EmptyInput, Some("pool")));
     }
 

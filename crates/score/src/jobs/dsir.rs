@@ -157,7 +157,7 @@ mod tests {
 
     fn drawn(texts: impl IntoIterator<Item = String>) -> Vec<Drawn> {
         let mut sample = Sample::new(0, u64::MAX);
-        texts.into_iter().enumerate().for_each(|(row, text)| sample.offer(0, row as u64, &text));
+        texts.into_iter().enumerate().for_each(|(row, text)| sample.offer_text(0, row as u64, &text));
         sample.into_documents()
     }
 

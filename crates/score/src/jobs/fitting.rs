@@ -17,7 +17,7 @@ use gristmill_ngram::normalize::Normalizer;
 use gristmill_ngram::{estimate, gml};
 use serde_json::{Value, json};
 
-use super::classifier::{self, Recipe};
+use super::classifier::{Learner, Recipe};
 use super::dsir;
 use super::identity::{read_state, reading, write_state};
 use super::input;
@@ -234,12 +234,16 @@ impl<'a> Fitting<'a> {
             Some(commit) => commit,
             None => {
                 let (target, aside) = timings.time("sample", || self.sample_target())?;
-                let pool = timings.time("sample", || self.sample_pool())?;
-                let (mut files, fitted) = timings.time("fit", || match self.asked.method {
-                    Method::Dsir => self.weigh(job, &target, &pool),
-                    Method::Classifier => self.classify(job, &target, &pool),
-                    _ => self.adapt(job, target, pool),
-                })?;
+                let (mut files, fitted) = match self.asked.method {
+                    Method::Classifier => self.classify(job, &target, timings)?,
+                    method => {
+                        let pool = timings.time("sample", || self.sample_pool(|| keep_text))?;
+                        timings.time("fit", || match method {
+                            Method::Dsir => self.weigh(job, &target, &pool),
+                            _ => self.adapt(job, target, pool),
+                        })?
+                    }
+                };
                 files.extend(self.write_aside(job, aside)?);
                 job.commit(STEP, 0, files, write_state(&fitted)?)?
             }
@@ -348,15 +352,24 @@ impl<'a> Fitting<'a> {
         Ok((vec![file.finish()?], fitted))
     }
 
-    fn classify(&self, job: &Job, target: &[Drawn], pool: &[Drawn]) -> Result<(Vec<Finished>, Fitted)> {
+    fn classify(
+        &self,
+        job: &Job,
+        target: &[Drawn],
+        timings: &mut Timings,
+    ) -> Result<(Vec<Finished>, Fitted)> {
         let features = self.spec.features.clone().unwrap_or_else(ScoreSpec::classifier_features);
         let recipe = self.recipe.map_or_else(|| Recipe::new(None, None, None), Ok)?;
-        let (model, fitted) =
-            classifier::learn(features, recipe, target, pool, self.asked.seed, self.control)?;
-        let mut file = job.temp_writer(CLASSIFIER)?;
-        let path = file.path().to_owned();
-        model.write(&mut file).map_err(|e| Error::io(path, "write", e))?;
-        Ok((vec![file.finish()?], fitted))
+        let text = target.iter().map(|d| d.bytes).sum::<u64>().saturating_add(self.asked.pool_bytes);
+        let learner = Learner::new(features, recipe, text, self.asked.memory)?;
+        let pool = timings.time("sample", || self.sample_pool(|| learner.taker()))?;
+        timings.time("fit", || {
+            let (model, fitted) = learner.learn(target, &pool, self.asked.seed, self.control)?;
+            let mut file = job.temp_writer(CLASSIFIER)?;
+            let path = file.path().to_owned();
+            model.write(&mut file).map_err(|e| Error::io(path, "write", e))?;
+            Ok((vec![file.finish()?], fitted))
+        })
     }
 
     fn write_aside(&self, job: &Job, aside: QuarantineLines) -> Result<Option<Finished>> {
@@ -375,30 +388,36 @@ impl<'a> Fitting<'a> {
     fn sample_target(&self) -> Result<(Vec<Drawn>, QuarantineLines)> {
         let shards: Vec<usize> = (0..self.target.shards().len()).collect();
         let aside = Mutex::new(BTreeMap::new());
-        let drawn = self.sample(&self.target, &shards, TARGET_BYTES, usize::MAX, &aside)?;
+        let drawn = self.sample(&self.target, &shards, TARGET_BYTES, usize::MAX, &aside, || keep_text)?;
         Ok((drawn, aside.into_inner().unwrap_or_else(|e| e.into_inner())))
     }
 
     /// A sample of the pool. Bad rows are left to the step that scores, which meets all of them.
-    fn sample_pool(&self) -> Result<Vec<Drawn>> {
+    fn sample_pool<T: Send, K: FnMut(&str) -> Result<T>>(
+        &self,
+        keep: impl Fn() -> K + Sync,
+    ) -> Result<Vec<Drawn<T>>> {
         let limit = self.asked.pool_bytes;
         let shards = part_of(self.pool, self.asked.seed, limit.saturating_mul(POOL_READ));
-        self.sample(self.pool, &shards, limit, DOCUMENT_BYTES, &Mutex::new(BTreeMap::new()))
+        self.sample(self.pool, &shards, limit, DOCUMENT_BYTES, &Mutex::new(BTreeMap::new()), keep)
     }
 
-    fn sample(
+    /// The documents with the lowest hashes, and of each what `keep` makes of its text; every shard has its own.
+    fn sample<T: Send, K: FnMut(&str) -> Result<T>>(
         &self,
         corpus: &Corpus,
         shards: &[usize],
         limit: u64,
         longest: usize,
         aside: &Mutex<QuarantineLines>,
-    ) -> Result<Vec<Drawn>> {
+        keep: impl Fn() -> K + Sync,
+    ) -> Result<Vec<Drawn<T>>> {
         let bytes = shards.iter().map(|&s| corpus.shards()[s].bytes).sum();
         let meter = Meter::start(self.control, "sample", Unit::Bytes, Some(bytes));
         let all = Mutex::new(Sample::new(self.asked.seed, limit));
         each_shard(shards, self.threads, self.control, |index, lane| {
-            let mut sample = Sample::new(self.asked.seed, limit);
+            let mut sample = Sample::of_part(self.asked.seed, limit, lock(&all).highest());
+            let mut keep = keep();
             let mut lines = Vec::new();
             for batch in corpus.read(index, ReadOptions::default(), self.control)? {
                 lane.check()?;
@@ -406,7 +425,8 @@ impl<'a> Fitting<'a> {
                 for i in 0..batch.len() {
                     match batch.text(i) {
                         Some(text) if !text.trim_ascii().is_empty() => {
-                            sample.offer(shard_number(index)?, batch.rows[i], beginning(text, longest));
+                            let text = beginning(text, longest);
+                            sample.offer(shard_number(index)?, batch.rows[i], text, &mut keep)?;
                         }
                         _ => {}
                     }
@@ -426,6 +446,10 @@ impl<'a> Fitting<'a> {
         meter.finish();
         Ok(all.into_inner().unwrap_or_else(|e| e.into_inner()).into_documents())
     }
+}
+
+fn keep_text(text: &str) -> Result<String> {
+    Ok(text.to_owned())
 }
 
 /// The shards that a sample is drawn from: all, or so many bytes of a large pool, chosen by hash.

@@ -337,7 +337,8 @@ pub struct ScoreOptions {
     /// With `target`: how text becomes tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalizer: Option<String>,
-    /// With `target`: how much text of the pool to learn from, held in memory meanwhile; 32 MiB when not given.
+    /// With `target`: how much text of the pool to learn from; 32 MiB when not given. It is held in memory meanwhile,
+    /// but for `classifier`, which keeps counted features, in a temporary file where they do not fit into `memory`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool_sample: Option<ByteSize>,
     /// Of `classifier`: the penalty, which is `1/C`; 1 when not given.
@@ -364,7 +365,7 @@ pub struct ScoreOptions {
     /// Threads; all that the process may use when not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
-    /// Memory for counts while models are fitted; 512 MB.
+    /// Memory for what is counted while models are fitted; 512 MB.
     #[serde(default = "default_fit_memory")]
     pub memory: ByteSize,
     /// What to do with what cannot be read.
@@ -492,7 +493,8 @@ pub struct SelectOptions {
     /// How text becomes tokens; `unicode-words/1` when not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalizer: Option<String>,
-    /// With `target`: how much text of the pool to learn from, held in memory meanwhile; 32 MiB when not given.
+    /// With `target`: how much text of the pool to learn from; 32 MiB when not given. It is held in memory meanwhile,
+    /// but for `classifier`, which keeps counted features, in a temporary file where they do not fit into `memory`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool_sample: Option<ByteSize>,
     /// Of `classifier`: the penalty, which is `1/C`; 1 when not given.
@@ -549,7 +551,7 @@ pub struct SelectOptions {
     /// Threads; all that the process may use when not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
-    /// Memory for counts while models are fitted; 512 MB.
+    /// Memory for what is counted while models are fitted; 512 MB.
     #[serde(default = "default_fit_memory")]
     pub memory: ByteSize,
     /// What to do with what cannot be read.

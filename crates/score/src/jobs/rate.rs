@@ -178,7 +178,7 @@ impl Rating<'_> {
                 for bag in bags {
                     all.push(&bag)?;
                 }
-                let tfidf = tf_idf(features.spec(), &all);
+                let tfidf = tf_idf(features.spec(), all.document_frequencies(), all.len());
                 let rows = tfidf.rows(all);
                 let mut fit = fit_pairs(&rows, &judged.comparisons, &options, self.control)?;
                 fit.model.weights = rows.by_feature(&fit.model.weights);

@@ -1,16 +1,46 @@
 //! A sample of a corpus that depends on nothing but the corpus and a seed.
 
+use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
+use gristmill_core::Result;
 use gristmill_core::hash::hash64;
 
-/// A document of the sample. Ordered by its hash first: ascending hashes are a random order.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Drawn {
+/// A document of the sample, or what is kept of it. Ordered by its hash first: ascending hashes are a random order.
+#[derive(Debug, Clone)]
+pub(crate) struct Drawn<T = String> {
     hash: u64,
     pub(crate) shard: u32,
     pub(crate) row: u64,
-    pub(crate) text: String,
+    /// Bytes of the text.
+    pub(crate) bytes: u64,
+    pub(crate) text: T,
+}
+
+impl<T> Drawn<T> {
+    fn key(&self) -> (u64, u32, u64) {
+        (self.hash, self.shard, self.row)
+    }
+}
+
+impl<T> PartialEq for Drawn<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl<T> Eq for Drawn<T> {}
+
+impl<T> PartialOrd for Drawn<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T> Ord for Drawn<T> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
 }
 
 /// The documents with the lowest hashes of (seed, shard, row), until their text reaches a number of bytes.
@@ -19,37 +49,60 @@ pub(crate) struct Drawn {
 /// holds whatever the order in which documents are offered, and [`merge`](Self::merge) keeps it, so samples
 /// can be drawn by threads or machines apart and put together.
 #[derive(Debug)]
-pub(crate) struct Sample {
+pub(crate) struct Sample<T = String> {
     seed: u64,
     limit: u64,
+    /// Greater hashes are known not to be in it.
+    highest: u64,
     bytes: u64,
     /// The greatest hash on top: the first to go.
-    heap: BinaryHeap<Drawn>,
+    heap: BinaryHeap<Drawn<T>>,
 }
 
-impl Sample {
+impl<T> Sample<T> {
     pub(crate) fn new(seed: u64, limit: u64) -> Self {
-        Self { seed, limit, bytes: 0, heap: BinaryHeap::new() }
+        Self::of_part(seed, limit, u64::MAX)
     }
 
-    /// Offers a document. The text is copied only when it is drawn.
-    pub(crate) fn offer(&mut self, shard: u32, row: u64, text: &str) {
+    /// The sample of a part, to be merged into a whole of which it is known that greater hashes than `highest` are
+    /// not in it.
+    pub(crate) fn of_part(seed: u64, limit: u64, highest: u64) -> Self {
+        Self { seed, limit, highest, bytes: 0, heap: BinaryHeap::new() }
+    }
+
+    /// The greatest hash that can still come in.
+    pub(crate) fn highest(&self) -> u64 {
+        match self.heap.peek() {
+            Some(top) if self.bytes >= self.limit => self.highest.min(top.hash),
+            _ => self.highest,
+        }
+    }
+
+    /// Offers a document. What is kept of it is made only when it is drawn.
+    pub(crate) fn offer(
+        &mut self,
+        shard: u32,
+        row: u64,
+        text: &str,
+        keep: impl FnOnce(&str) -> Result<T>,
+    ) -> Result<()> {
         let mut place = [0u8; 12];
         place[..4].copy_from_slice(&shard.to_le_bytes());
         place[4..].copy_from_slice(&row.to_le_bytes());
         let hash = hash64(self.seed, &place);
         let full = self.bytes >= self.limit;
-        if full && self.heap.peek().is_some_and(|top| (hash, shard, row) > (top.hash, top.shard, top.row)) {
-            return;
+        if hash > self.highest || full && self.heap.peek().is_some_and(|top| (hash, shard, row) > top.key()) {
+            return Ok(());
         }
-        self.insert(Drawn { hash, shard, row, text: text.to_owned() });
+        self.insert(Drawn { hash, shard, row, bytes: text.len() as u64, text: keep(text)? });
+        Ok(())
     }
 
-    fn insert(&mut self, drawn: Drawn) {
-        self.bytes += drawn.text.len() as u64;
+    fn insert(&mut self, drawn: Drawn<T>) {
+        self.bytes += drawn.bytes;
         self.heap.push(drawn);
         while let Some(top) = self.heap.peek() {
-            let without = self.bytes - top.text.len() as u64;
+            let without = self.bytes - top.bytes;
             if without < self.limit {
                 break;
             }
@@ -67,8 +120,16 @@ impl Sample {
     }
 
     /// The documents in the order of their hashes.
-    pub(crate) fn into_documents(self) -> Vec<Drawn> {
+    pub(crate) fn into_documents(self) -> Vec<Drawn<T>> {
         self.heap.into_sorted_vec()
+    }
+}
+
+impl Sample {
+    /// Offers a document, whose text is copied when it is drawn.
+    pub(crate) fn offer_text(&mut self, shard: u32, row: u64, text: &str) {
+        // A copy cannot fail.
+        let _ = self.offer(shard, row, text, |text| Ok(text.to_owned()));
     }
 }
 
@@ -84,7 +145,7 @@ mod tests {
 
     fn draw(seed: u64, limit: u64, documents: &[(u32, u64, String)]) -> Sample {
         let mut sample = Sample::new(seed, limit);
-        documents.iter().for_each(|(shard, row, text)| sample.offer(*shard, *row, text));
+        documents.iter().for_each(|(shard, row, text)| sample.offer_text(*shard, *row, text));
         sample
     }
 
@@ -111,7 +172,9 @@ mod tests {
             assert_eq!(draw(3, limit, &documents).into_documents(), expected, "reversed");
             let (left, right) = documents.split_at(333);
             let mut merged = draw(3, limit, left);
-            merged.merge(draw(3, limit, right));
+            let mut rest = Sample::of_part(3, limit, merged.highest());
+            right.iter().for_each(|(shard, row, text)| rest.offer_text(*shard, *row, text));
+            merged.merge(rest);
             assert_eq!(merged.into_documents(), expected, "merged");
         }
     }

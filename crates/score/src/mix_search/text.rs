@@ -177,7 +177,7 @@ impl Reading<'_> {
                 quarantined += batch.quarantined.len() as u64;
                 for i in 0..batch.len() {
                     if let Some(text) = batch.text(i).filter(|text| !text.trim_ascii().is_empty()) {
-                        sample.offer(shard_number(shard.index)?, batch.rows[i], text);
+                        sample.offer_text(shard_number(shard.index)?, batch.rows[i], text);
                     }
                 }
             }
@@ -252,7 +252,7 @@ impl Reading<'_> {
         if let Some(domain) = pool.domains.get_mut(name) {
             domain.documents += 1;
             domain.bytes += text.len() as u64;
-            domain.sample.offer(shard, row, text);
+            domain.sample.offer_text(shard, row, text);
         }
     }
 

@@ -169,6 +169,26 @@ fn threads_and_a_second_run_do_not_change_a_byte() {
     assert_same(&one, &with(2, "1"), "again");
 }
 
+/// More than memory has room for, so features are a file.
+#[test]
+fn learning_from_all_of_the_pool_needs_no_memory_for_it() {
+    let dir = setting();
+    let with = |output: &str, pool_sample| {
+        let options = SelectOptions {
+            method: Some(Method::Classifier),
+            rounds: Some(1),
+            labels: Some(Labels { above: 0.8, below: 0.2 }),
+            pool_sample,
+            ..options(&dir, output)
+        };
+        let fitted = run(options).unwrap().fitted.unwrap();
+        (fitted, std::fs::read(dir.path(output).join("_models/classifier.bin")).unwrap())
+    };
+    let in_memory = with("memory", None);
+    assert!(in_memory.0.pool.bytes < 32 << 20, "the pool is smaller than a sample");
+    assert!(with("file", Some(ByteSize(u64::MAX))) == in_memory);
+}
+
 #[test]
 fn labels_and_rounds_are_part_of_what_a_score_is() {
     let dir = setting();
