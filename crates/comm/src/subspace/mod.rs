@@ -55,9 +55,9 @@ const STREAM: u64 = 0x5355_4253;
 #[derive(Debug, Clone)]
 pub struct Subspace {
     /// `[d, k]`, `f32`: what is learned.
-    master: Tensor,
-    /// The same in the type of the activations.
     basis: Tensor,
+    /// The same in the type of the activations.
+    rounded: Tensor,
     anchor: Option<Anchor>,
 }
 
@@ -110,9 +110,9 @@ impl Subspace {
             ));
         }
         let values = columns.values.iter().map(|&x| x as f32).collect();
-        let master = device.tensor::<f32>(values, [columns.width, columns.rank])?;
-        let basis = if dtype == DType::F32 { master.clone() } else { master.cast(dtype)? };
-        Ok(Self { master, basis, anchor: None })
+        let basis = device.tensor::<f32>(values, [columns.width, columns.rank])?;
+        let rounded = if dtype == DType::F32 { basis.clone() } else { basis.cast(dtype)? };
+        Ok(Self { basis, rounded, anchor: None })
     }
 
     /// The same with the rows of a copy of `table` (`[vocabulary, d]`, `f32`, `bf16` or `f16`) as what is subtracted before
@@ -127,7 +127,7 @@ impl Subspace {
                 .at_column("table"));
         }
         let (rows, _) = table.shape().rows_cols();
-        let inside = self.master.device().empty(DType::F32, [rows, self.rank()])?;
+        let inside = self.basis.device().empty(DType::F32, [rows, self.rank()])?;
         self.anchor = Some(Anchor { table: table.copy()?, inside });
         self.settle_anchor()?;
         Ok(self)
@@ -135,17 +135,17 @@ impl Subspace {
 
     /// Components of an activation, d.
     pub fn width(&self) -> usize {
-        self.master.shape()[0]
+        self.basis.shape()[0]
     }
 
     /// Numbers that are sent of it, k.
     pub fn rank(&self) -> usize {
-        self.master.shape()[1]
+        self.basis.shape()[1]
     }
 
     /// The basis, `[d, k]`, `f32`.
     pub fn basis(&self) -> &Tensor {
-        &self.master
+        &self.basis
     }
 
     /// The table of what is subtracted before and added after, T⊥.
@@ -163,7 +163,7 @@ impl Subspace {
         self.check_activations("x", x, self.width())?;
         let Some((anchor, ids)) = self.anchor_of(x, ids)? else { return self.project_gradient(x) };
         let out = anchor.inside.gather(ids, None)?;
-        self.product(x, &self.basis, &out, false, -1.0)?;
+        self.product(x, &self.rounded, &out, false, -1.0)?;
         self.as_activations(out)
     }
 
@@ -177,7 +177,7 @@ impl Subspace {
         // In the type of the table where that is the product's; else in f32, which holds both.
         let dtype = if anchor.table.dtype() == sent.dtype() { sent.dtype() } else { DType::F32 };
         let out = anchor.table.gather(ids, Some(dtype))?;
-        self.product(sent, &self.basis, &out, true, 1.0)?;
+        self.product(sent, &self.rounded, &out, true, 1.0)?;
         self.as_activations(out)
     }
 
@@ -187,7 +187,7 @@ impl Subspace {
     /// As [`project`](Self::project).
     pub fn project_gradient(&self, gradient: &Tensor) -> Result<Tensor> {
         self.check_activations("gradient", gradient, self.width())?;
-        gradient.matmul(&self.basis, MatmulOptions::default())
+        gradient.matmul(&self.rounded, MatmulOptions::default())
     }
 
     /// What the stage before makes of it, `G̃ Uᵀ`: the gradient at its activations.
@@ -196,7 +196,7 @@ impl Subspace {
     /// As [`project`](Self::project).
     pub fn expand_gradient(&self, sent: &Tensor) -> Result<Tensor> {
         self.check_activations("sent", sent, self.rank())?;
-        sent.matmul(&self.basis, MatmulOptions { trans_b: true, ..MatmulOptions::default() })
+        sent.matmul(&self.rounded, MatmulOptions { trans_b: true, ..MatmulOptions::default() })
     }
 
     /// The sender's part of the gradient of the loss at the basis, `(X − X₀)ᵀ G̃`, `[d, k]`, `f32`.
@@ -240,8 +240,8 @@ impl Subspace {
     pub fn step(&mut self, gradient: &Tensor, lr: f32) -> Result<()> {
         self.check("gradient", gradient, self.rank())?;
         only_f32("gradient", gradient)?;
-        if gradient.shape() != self.master.shape() {
-            return Err(shape("gradient", &format!("{}", self.master.shape()), gradient));
+        if gradient.shape() != self.basis.shape() {
+            return Err(shape("gradient", &format!("{}", self.basis.shape()), gradient));
         }
         if !lr.is_finite() {
             return Err(Error::invalid_argument("lr", format!("expected a finite number, given {lr}")));
@@ -253,11 +253,11 @@ impl Subspace {
                 .at_column("gradient")
                 .at_row((at / rank) as u64));
         }
-        let mut columns = Columns::of(width, rank, &self.master.to_vec::<f32>()?);
+        let mut columns = Columns::of(width, rank, &self.basis.to_vec::<f32>()?);
         let direction = tangent(&columns, &gradient);
         columns.values.iter_mut().zip(&direction).for_each(|(u, xi)| *u -= f64::from(lr) * xi);
         columns.orthonormalize()?;
-        let next = Self::place(self.master.device(), &columns, self.basis.dtype())?;
+        let next = Self::place(self.basis.device(), &columns, self.rounded.dtype())?;
         let mut next = Self { anchor: self.anchor.clone(), ..next };
         if let Some(anchor) = &mut next.anchor {
             anchor.inside = anchor.inside.device().empty(DType::F32, anchor.inside.shape().to_vec())?;
@@ -287,9 +287,9 @@ impl Subspace {
         if embeddings.shape() != anchor.table.shape() {
             return Err(shape("embeddings", &format!("{}", anchor.table.shape()), embeddings));
         }
-        let inside = embeddings.matmul(&self.master, MatmulOptions::default())?;
+        let inside = embeddings.matmul(&self.basis, MatmulOptions::default())?;
         let outside = embeddings.copy()?;
-        self.product(&inside, &self.master, embeddings, true, 0.0)?;
+        self.product(&inside, &self.basis, embeddings, true, 0.0)?;
         outside.axpy(-1.0, embeddings)?;
         anchor.table.axpy(1.0, &outside)?;
         self.settle_anchor()
@@ -298,11 +298,11 @@ impl Subspace {
     /// Makes the product of the table with the basis anew, rounded as the activations' basis is.
     fn settle_anchor(&self) -> Result<()> {
         let Some(Anchor { table, inside }) = &self.anchor else { return Ok(()) };
-        if table.dtype() == self.basis.dtype() {
-            return self.product(table, &self.basis, inside, false, 0.0);
+        if table.dtype() == self.rounded.dtype() {
+            return self.product(table, &self.rounded, inside, false, 0.0);
         }
         let single = |t: &Tensor| if t.dtype() == DType::F32 { Ok(t.clone()) } else { t.cast(DType::F32) };
-        self.product(&single(table)?, &single(&self.basis)?, inside, false, 0.0)
+        self.product(&single(table)?, &single(&self.rounded)?, inside, false, 0.0)
     }
 
     /// `out = a · b + beta · out`, where `b` is transposed or not.
@@ -312,7 +312,7 @@ impl Subspace {
     }
 
     fn as_activations(&self, out: Tensor) -> Result<Tensor> {
-        let dtype = self.basis.dtype();
+        let dtype = self.rounded.dtype();
         if out.dtype() == dtype { Ok(out) } else { out.cast(dtype) }
     }
 
@@ -335,10 +335,14 @@ impl Subspace {
 
     fn check_activations(&self, name: &str, x: &Tensor, columns: usize) -> Result<()> {
         self.check(name, x, columns)?;
-        if x.dtype() != self.basis.dtype() {
+        if x.dtype() != self.rounded.dtype() {
             return Err(Error::new(
                 Code::DtypeMismatch,
-                format!("expected {} as the boundary was made for, given {}", self.basis.dtype(), x.dtype()),
+                format!(
+                    "expected {} as the boundary was made for, given {}",
+                    self.rounded.dtype(),
+                    x.dtype()
+                ),
             )
             .at_column(name));
         }
@@ -346,7 +350,7 @@ impl Subspace {
     }
 
     fn check(&self, name: &str, x: &Tensor, columns: usize) -> Result<()> {
-        if !x.device().same(self.master.device()) {
+        if !x.device().same(self.basis.device()) {
             return Err(
                 Error::new(Code::DeviceMismatch, "it is on another device than the basis").at_column(name)
             );
