@@ -63,6 +63,18 @@ export {
 export type { Logger } from './logger.js';
 export type * from './options.js';
 export {
+  DeMo,
+  type DeMoOptions,
+  DiLoCo,
+  type DiLoCoOptions,
+  type Metering,
+  type Params,
+  Replica,
+  type ReplicaCallOptions,
+  SparseLoCo,
+  type SparseLoCoOptions,
+} from './method.js';
+export {
   hashParams,
   inspectPayload,
   type OpenedPayload,
@@ -86,6 +98,7 @@ export {
   type RaterReport,
 } from './raters.js';
 export { scoreBatches, type ScoreBatchesOptions } from './score-batches.js';
+export { type RandomSubspaceOptions, Subspace, type SubspaceOptions } from './subspace.js';
 export type * from './summaries.js';
 export type {
   ActivationKind,

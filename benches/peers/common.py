@@ -40,7 +40,8 @@ def fastest(work, times=3):
 
 def operations(root, names, threads=None):
     """The report of the conformance crate's benchmark of these operations."""
-    command = ["cargo", "bench", "-q", "--profile", "release", "-p", "gristmill-conformance", "--bench", "ops", "--"]
+    # With the features of the workspace, as everything else is built.
+    command = ["cargo", "bench", "-q", "--profile", "release", "--workspace", "--bench", "ops", "--"]
     env = os.environ | ({"RAYON_NUM_THREADS": str(threads)} if threads else {})
     out = subprocess.run(
         [*command, "--ops", ",".join(names), "--json"], cwd=root, check=True, stdout=subprocess.PIPE, env=env

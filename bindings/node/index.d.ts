@@ -86,6 +86,30 @@ export declare class DomainSampler {
   state(): string
 }
 
+/** A replica of a low-communication method. */
+export declare class MethodHandle {
+  /** A replica of these parameters, which are copied, one tensor for each name. */
+  constructor(device: DeviceHandle, method: string, options: MethodOptions, names: Array<string>, params: Array<TensorHandle>)
+  /** Releases it; what is under way with it is finished first. Does nothing the second time. */
+  dispose(): void
+  /** The JSON text of its `PayloadFormat`. */
+  format(): string
+  /** What this replica has to say of these tensors, one for each parameter. */
+  encode(given: Array<TensorHandle>, cancel: CancelHandle): Promise<Uint8Array>
+  /** Applies the payloads of all peers. */
+  apply(payloads: Array<Uint8Array>, cancel: CancelHandle): Promise<void>
+  /** Writes the shared parameters into these tensors. */
+  copyTo(given: Array<TensorHandle>): Promise<void>
+  /** The hash of the shared parameters. */
+  hash(): Promise<string>
+  /** All that a replica needs to go on. */
+  save(): Promise<Uint8Array>
+  /** Goes back to what was saved. */
+  load(state: Uint8Array): Promise<void>
+  /** What was exchanged so far: the JSON text of `Metering`. */
+  metering(): Promise<string>
+}
+
 /** The predicted loss of a target as a function of the mixture. */
 export declare class MixtureRegression {
   /** What is known of it: the JSON text of `MixFitSummary`. */
@@ -126,6 +150,32 @@ export declare class RoundSyncHandle {
   replay(round: number, base: string | undefined | null, cancel: CancelHandle): Promise<AcceptedRound | null>
   /** The first round that is not decided yet. */
   nextRound(cancel: CancelHandle): Promise<number>
+}
+
+/** A pipeline boundary's subspace. */
+export declare class SubspaceHandle {
+  /** Releases it. Does nothing the second time. */
+  dispose(): void
+  /** The basis. */
+  basis(): TensorHandle
+  /** The anchor's table. */
+  anchor(): TensorHandle
+  /** What is sent of activations. */
+  project(x: TensorHandle, ids?: TensorHandle | undefined | null): TensorHandle
+  /** What the next stage makes of it. */
+  expand(sent: TensorHandle, ids?: TensorHandle | undefined | null): TensorHandle
+  /** What is sent back of a gradient. */
+  projectGradient(gradient: TensorHandle): TensorHandle
+  /** What the stage before makes of it. */
+  expandGradient(sent: TensorHandle): TensorHandle
+  /** The sender's part of the gradient at the basis. */
+  senderGradient(x: TensorHandle, returned: TensorHandle, ids?: TensorHandle | undefined | null): TensorHandle
+  /** The receiver's part. */
+  receiverGradient(gradient: TensorHandle, sent: TensorHandle): TensorHandle
+  /** A step of the basis. Nothing else may be done with it meanwhile. */
+  step(gradient: TensorHandle, lr: number): Promise<void>
+  /** Moves what of embeddings lies outside into the anchor. */
+  adapt(embeddings: TensorHandle): void
 }
 
 /** A handle of elements on a device. */
@@ -296,6 +346,34 @@ export declare function lawFit(options: string, cancel: CancelHandle): Promise<s
 /** Reads a folder or a GGUF file and puts the weights on the device, on a thread of its own. */
 export declare function loadModel(path: string, device: DeviceHandle, cancel: CancelHandle, dtype?: string | undefined | null, longest?: number | undefined | null): Promise<ModelHandle>
 
+/** The options of all methods; each takes those that it has. */
+export interface MethodOptions {
+  /** The outer learning rate. */
+  outerLr?: number
+  /** The outer Nesterov momentum. */
+  momentum?: number
+  /** The learning rate of `DeMo`. */
+  lr?: number
+  /** The decay of the momentum of `DeMo`. */
+  decay?: number
+  /** The decay of what was left unsent. */
+  errorFeedback?: number
+  /** Elements of a chunk. */
+  chunk?: number
+  /** Entries of a chunk that are sent. */
+  topK?: number
+  /** What is kept of each. */
+  quantizer?: string
+  /** How positions are written. */
+  indices?: string
+  /** What a sum is divided by. */
+  divideBy?: string
+  /** Whether peers are scaled down to their median norm. */
+  clip?: boolean
+  /** Rows and columns of the blocks of some parameters. */
+  blocks?: Record<string, Array<number>>
+}
+
 /** Fits a regression. `options` is the JSON text of `MixFitOptions`. */
 export declare function mixFit(options: string, cancel: CancelHandle): Promise<MixtureRegression>
 
@@ -353,6 +431,9 @@ export interface ProgressEvent {
   tokens: number
 }
 
+/** A basis of the span of random vectors. */
+export declare function randomSubspace(device: DeviceHandle, width: number, rank: number, seed: number | bigint, dtype: string, anchor?: TensorHandle | undefined | null): Promise<SubspaceHandle>
+
 /**
  * Rates a pool by judgements of pairs. `options` and the summary are the JSON text of `RateOptions` and
  * `ScoreSummary`.
@@ -373,6 +454,9 @@ export declare function skillGraph(options: string): string
 
 /** The mixture of Skill-It: JSON text to JSON text. */
 export declare function skillMixture(options: string): string
+
+/** A basis of the span of the columns of a matrix. */
+export declare function spannedSubspace(matrix: TensorHandle, dtype: string, anchor?: TensorHandle | undefined | null): Promise<SubspaceHandle>
 
 /**
  * Chooses rows of a file. `options` and the summary are the JSON text of `SubsetFileOptions` and

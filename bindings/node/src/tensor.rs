@@ -438,6 +438,6 @@ fn losses(vocab: Option<f64>, softcap: Option<f64>, bias: Option<Other<'_>>) -> 
 }
 
 /// A tensor that may be left out.
-fn other(name: &str, tensor: Option<Other<'_>>) -> Result<Option<Tensor>> {
+pub(crate) fn other(name: &str, tensor: Option<Other<'_>>) -> Result<Option<Tensor>> {
     tensor.map(|tensor| tensor.get(name)).transpose()
 }

@@ -1,13 +1,14 @@
 use gristmill_core::payload::{IndexCodec, Quantizer};
-use gristmill_core::{Device, Result, Tensor};
+use gristmill_core::{Control, Device, Result, Tensor};
 
-use crate::wire::{DivideBy, Format};
+use crate::wire::{DivideBy, Format, Hash};
 
+use super::replica::Blocks;
 use super::sparse::{Settings, Sparse};
 use super::{Metering, Method};
 
 /// How a [`DeMo`] works.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct DeMoOptions {
     /// The learning rate; 1e-3 by default.
     pub lr: f32,
@@ -19,11 +20,20 @@ pub struct DeMoOptions {
     pub top_k: usize,
     /// What is kept of each; all of it by default.
     pub quantizer: Quantizer,
+    /// Rows and columns of the blocks of some parameters, as for [`SparseLoCo`](super::SparseLoCo).
+    pub blocks: Blocks,
 }
 
 impl Default for DeMoOptions {
     fn default() -> Self {
-        Self { lr: 1e-3, decay: 0.999, chunk: 4096, top_k: 32, quantizer: Quantizer::None }
+        Self {
+            lr: 1e-3,
+            decay: 0.999,
+            chunk: 4096,
+            top_k: 32,
+            quantizer: Quantizer::None,
+            blocks: Blocks::new(),
+        }
     }
 }
 
@@ -54,6 +64,8 @@ impl DeMo {
             decay: options.decay,
             divide_by: DivideBy::Peers,
             clip: false,
+            blocks: options.blocks,
+            names: ["lr", "decay"],
         };
         let sparse = Sparse::new(device, params, settings)?;
         Ok(Self { zeros: sparse.replica.zeros()?, sparse })
@@ -65,17 +77,29 @@ impl Method for DeMo {
         &self.sparse.replica.format
     }
 
-    fn encode(&mut self, given: &[Tensor]) -> Result<Vec<u8>> {
+    fn encode(&mut self, given: &[Tensor], control: &Control) -> Result<Vec<u8>> {
         self.sparse.replica.check_given(given)?;
-        self.sparse.encode(given, &self.zeros)
+        self.sparse.encode(given, &self.zeros, control)
     }
 
-    fn apply(&mut self, payloads: &[Vec<u8>]) -> Result<()> {
-        self.sparse.apply(payloads)
+    fn apply(&mut self, payloads: &[Vec<u8>], control: &Control) -> Result<()> {
+        self.sparse.apply(payloads, control)
     }
 
     fn params(&self) -> &[Tensor] {
         &self.sparse.replica.params
+    }
+
+    fn hash(&mut self) -> Result<Hash> {
+        self.sparse.replica.base()
+    }
+
+    fn copy_to(&self, given: &[Tensor]) -> Result<()> {
+        self.sparse.replica.copy_to(given)
+    }
+
+    fn residual_norm(&self) -> Result<Option<f64>> {
+        self.sparse.residual_norm().map(Some)
     }
 
     fn save(&self) -> Result<Vec<u8>> {

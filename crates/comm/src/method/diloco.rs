@@ -1,10 +1,11 @@
 use std::time::Instant;
 
-use gristmill_core::{Code, DType, Device, Error, Result, Tensor};
+use gristmill_core::payload::MAX_CHUNK;
+use gristmill_core::{Code, Control, DType, Device, Error, Result, Tensor};
 
-use crate::wire::{Codec, DivideBy, Format};
+use crate::wire::{Codec, DivideBy, Format, Hash};
 
-use super::replica::{Replica, ready};
+use super::replica::{Blocks, Replica, ready};
 use super::{Metering, Method, state};
 
 /// How a [`DiLoCo`] works.
@@ -51,7 +52,7 @@ impl DiLoCo {
                 format!("expected 0 to below 1, given {}", options.momentum),
             ));
         }
-        let replica = Replica::new(device, params, 4096, Codec::Dense, DivideBy::Peers)?;
+        let replica = Replica::new(device, params, MAX_CHUNK, &Blocks::new(), Codec::Dense, DivideBy::Peers)?;
         Ok(Self { momentum: replica.zeros()?, replica, options })
     }
 
@@ -84,11 +85,12 @@ impl Method for DiLoCo {
         &self.replica.format
     }
 
-    fn encode(&mut self, given: &[Tensor]) -> Result<Vec<u8>> {
+    fn encode(&mut self, given: &[Tensor], control: &Control) -> Result<Vec<u8>> {
         let since = Instant::now();
         self.replica.check_given(given)?;
         let mut tensors = Vec::new();
         for (i, (local, base)) in given.iter().zip(&self.replica.params).enumerate() {
+            control.check()?;
             let delta = base.copy()?;
             delta.axpy(-1.0, local)?;
             let values = delta.to_vec::<f32>()?;
@@ -108,9 +110,9 @@ impl Method for DiLoCo {
         Ok(payload)
     }
 
-    fn apply(&mut self, payloads: &[Vec<u8>]) -> Result<()> {
+    fn apply(&mut self, payloads: &[Vec<u8>], control: &Control) -> Result<()> {
         let since = Instant::now();
-        let opened = self.replica.open(payloads)?;
+        let opened = self.replica.open(payloads, control)?;
         let mut deltas = Vec::new();
         for (i, param) in self.replica.params.iter().enumerate() {
             let delta = |bytes: &[u8]| {
@@ -120,6 +122,7 @@ impl Method for DiLoCo {
             deltas.push(opened.iter().map(|p| delta(p.tensor(i))).collect::<Result<Vec<_>>>()?);
         }
         ready(deltas.iter().flatten().chain(&self.replica.params).chain(&self.momentum))?;
+        control.check()?;
         self.replica.changed();
         for (i, deltas) in deltas.iter().enumerate() {
             self.step(i, deltas)?;
@@ -131,6 +134,18 @@ impl Method for DiLoCo {
 
     fn params(&self) -> &[Tensor] {
         &self.replica.params
+    }
+
+    fn hash(&mut self) -> Result<Hash> {
+        self.replica.base()
+    }
+
+    fn copy_to(&self, given: &[Tensor]) -> Result<()> {
+        self.replica.copy_to(given)
+    }
+
+    fn residual_norm(&self) -> Result<Option<f64>> {
+        Ok(None)
     }
 
     fn save(&self) -> Result<Vec<u8>> {

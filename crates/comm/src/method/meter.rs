@@ -16,10 +16,14 @@ pub struct Metering {
     pub compression: f64,
     /// Of the values of the parameters, the share that a payload has entries for.
     pub density: f64,
-    /// Seconds spent making payloads.
+    /// Seconds spent making payloads, [`seal_seconds`](Self::seal_seconds) among them.
     pub encode_seconds: f64,
-    /// Seconds spent checking, adding up and applying payloads.
+    /// Seconds spent hashing the parameters and writing payloads around what the device had made.
+    pub seal_seconds: f64,
+    /// Seconds spent applying payloads, [`verify_seconds`](Self::verify_seconds) among them.
     pub apply_seconds: f64,
+    /// Seconds spent checking payloads.
+    pub verify_seconds: f64,
 }
 
 impl Metering {

@@ -1,13 +1,23 @@
 //! What every method has: the shared parameters, and payloads in and out.
 
-use gristmill_core::{Code, DType, Device, Error, Result, ResultExt, Tensor};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
-use crate::wire::{Address, Codec, DivideBy, Expect, Format, Hash, Payload, TensorEntry, params_hash, seal};
+use gristmill_core::ops::Copy;
+use gristmill_core::{Code, Control, DType, Device, Error, Result, ResultExt, Tensor};
+
+use crate::wire::{
+    Address, Codec, DivideBy, Expect, Format, Hash, Header, ParamSpec, Payload, Reason, Refusal, params_hash,
+    seal,
+};
 
 use super::Metering;
 
 /// Parameters by name.
 pub(super) type Named = (String, Tensor);
+
+/// Rows and columns of the blocks of parameters by name, where they are not to be as usual.
+pub type Blocks = BTreeMap<String, [usize; 2]>;
 
 pub(super) struct Replica {
     pub(super) device: Device,
@@ -24,14 +34,19 @@ impl Replica {
         device: &Device,
         params: &[Named],
         chunk: usize,
+        blocks: &Blocks,
         codec: Codec,
         divide_by: DivideBy,
     ) -> Result<Self> {
+        if let Some(name) = blocks.keys().find(|name| params.iter().all(|(n, _)| n != *name)) {
+            return Err(Error::invalid_argument("blocks", format!("there is no parameter {name:?}")));
+        }
         let mut entries = Vec::new();
         let mut copies = Vec::new();
         for (name, tensor) in params {
             check(name, tensor, device)?;
-            entries.push(TensorEntry::of(name, tensor.shape(), chunk)?);
+            let (shape, block) = (tensor.shape().to_vec(), blocks.get(name).copied());
+            entries.push(ParamSpec { name: name.clone(), shape, block }.entry(chunk)?);
             copies.push(tensor.copy()?);
         }
         let format = Format::new(codec, divide_by, entries)?;
@@ -73,7 +88,7 @@ impl Replica {
     }
 
     /// The hash of the parameters as they are.
-    fn base(&mut self) -> Result<Hash> {
+    pub(super) fn base(&mut self) -> Result<Hash> {
         if let Some(hash) = self.hash {
             return Ok(hash);
         }
@@ -88,26 +103,53 @@ impl Replica {
         self.hash = None;
     }
 
-    /// Makes a payload of what there is to say of each tensor.
-    pub(super) fn seal(&mut self, tensors: &[Vec<u8>]) -> Result<Vec<u8>> {
-        let address = Address::open(self.base()?);
-        seal(&self.format, &address, tensors.iter().map(|t| &t[..]), None)
+    /// Copies the parameters into tensors like them.
+    pub(super) fn copy_to(&self, given: &[Tensor]) -> Result<()> {
+        self.check_given(given)?;
+        let copy = |(x, out): (&Tensor, &Tensor)| self.device.run(Copy { x: x.clone(), out: out.clone() });
+        self.params.iter().zip(given).try_for_each(copy)
     }
 
-    /// Checks payloads, and puts them into the order in which they are added up: by peer, then by hash.
-    pub(super) fn open<'a>(&mut self, payloads: &'a [Vec<u8>]) -> Result<Vec<Payload<'a>>> {
+    /// Makes a payload of what there is to say of each tensor.
+    pub(super) fn seal(&mut self, tensors: &[Vec<u8>]) -> Result<Vec<u8>> {
+        let since = Instant::now();
+        let address = Address::open(self.base()?);
+        let payload = seal(&self.format, &address, tensors.iter().map(|t| &t[..]), None)?;
+        self.metering.seal_seconds += since.elapsed().as_secs_f64();
+        Ok(payload)
+    }
+
+    /// Checks payloads, and puts them into the order in which they are added up: by peer, then by hash. All that say where
+    /// they belong must belong to one round of one run, each to a peer of its own.
+    pub(super) fn open<'a>(
+        &mut self,
+        payloads: &'a [Vec<u8>],
+        control: &Control,
+    ) -> Result<Vec<Payload<'a>>> {
+        let since = Instant::now();
         if payloads.is_empty() {
             return Err(Error::new(Code::EmptyInput, "there is no payload to apply"));
         }
         let base = self.base()?;
-        let expect = Expect { base: Some(base), ..Expect::format(&self.format) };
-        let mut opened = Vec::new();
+        let (mut opened, mut peers) = (Vec::<Payload<'a>>::new(), BTreeSet::new());
         for (i, payload) in payloads.iter().enumerate() {
+            control.check()?;
+            let first = opened.iter().map(|p| &p.header().address).find(|address| !address.is_open());
+            let mut expect = Expect { base: Some(base), ..Expect::format(&self.format) };
+            if !Header::of_payload(payload).is_ok_and(|header| header.address.is_open()) {
+                (expect.run, expect.round) = (first.map(|a| &*a.run), first.map(|a| a.round));
+            }
             let payload = Payload::open(payload, &expect).map_err(Error::from).at_row(i as u64)?;
+            let address = &payload.header().address;
+            if !address.is_open() && !peers.insert(address.peer.clone()) {
+                let twice = format!("there are two payloads of peer {:?}", address.peer);
+                return Err(Error::from(Refusal::new(Reason::Duplicate, twice)).at_row(i as u64));
+            }
             opened.push(payload);
         }
         opened
             .sort_by(|a, b| (&a.header().address.peer, a.hash()).cmp(&(&b.header().address.peer, b.hash())));
+        self.metering.verify_seconds += since.elapsed().as_secs_f64();
         Ok(opened)
     }
 }

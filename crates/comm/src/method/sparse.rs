@@ -4,17 +4,17 @@ use std::time::Instant;
 
 use gristmill_core::ops::{PayloadNorm, Reduction, TopkAggregate, TopkEncode};
 use gristmill_core::payload::{Chunking, IndexCodec, PayloadLayout, Quantizer};
-use gristmill_core::{Code, DType, Device, Error, Result, Tensor};
+use gristmill_core::{Code, Control, DType, Device, Error, Result, Tensor};
 
 use crate::wire::{Codec, DivideBy, Payload};
 
 use super::clip::weights;
 use super::reference::quantize;
-use super::replica::{Named, Replica, ready};
+use super::replica::{Blocks, Named, Replica, ready};
 use super::state;
 
 /// The options that they share.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Settings {
     pub(super) chunk: usize,
     pub(super) top_k: usize,
@@ -24,6 +24,9 @@ pub(super) struct Settings {
     pub(super) decay: f32,
     pub(super) divide_by: DivideBy,
     pub(super) clip: bool,
+    pub(super) blocks: Blocks,
+    /// What the options call `lr` and `decay`.
+    pub(super) names: [&'static str; 2],
 }
 
 pub(super) struct Sparse {
@@ -37,20 +40,21 @@ impl Sparse {
     pub(super) fn new(device: &Device, params: &[Named], settings: Settings) -> Result<Self> {
         if !settings.lr.is_finite() || settings.lr < 0.0 {
             return Err(Error::invalid_argument(
-                "outerLr",
+                settings.names[0],
                 format!("expected a number of 0 or more, given {}", settings.lr),
             ));
         }
         if !(0.0..=1.0).contains(&settings.decay) {
             return Err(Error::invalid_argument(
-                "errorFeedback",
+                settings.names[1],
                 format!("expected 0 to 1, given {}", settings.decay),
             ));
         }
         let layout =
             PayloadLayout::new(settings.chunk, settings.top_k, settings.quantizer, settings.indices)?;
         let codec = Codec::Sparse(layout);
-        let replica = Replica::new(device, params, settings.chunk, codec, settings.divide_by)?;
+        let Settings { chunk, divide_by, .. } = settings;
+        let replica = Replica::new(device, params, chunk, &settings.blocks, codec, divide_by)?;
         let residual = replica.zeros()?;
         Ok(Self { replica, residual, settings, layout })
     }
@@ -60,7 +64,7 @@ impl Sparse {
     }
 
     /// The payload of `from[i] − to[i]` and what earlier rounds left unsent.
-    pub(super) fn encode(&mut self, from: &[Tensor], to: &[Tensor]) -> Result<Vec<u8>> {
+    pub(super) fn encode(&mut self, from: &[Tensor], to: &[Tensor], control: &Control) -> Result<Vec<u8>> {
         let since = Instant::now();
         let exact = match self.settings.quantizer {
             Quantizer::Reference => PayloadLayout::new(
@@ -91,6 +95,7 @@ impl Sparse {
         let mut tensors = Vec::new();
         let mut residual = Vec::new();
         for (i, (payload, residual_out)) in encoded.into_iter().enumerate() {
+            control.check()?;
             let mut words = payload.to_vec::<u32>().map_err(|e| self.fault(i, &e).unwrap_or(e))?;
             if self.settings.quantizer == Quantizer::Reference {
                 words = self.reference(i, &words, &exact, &residual_out)?;
@@ -156,9 +161,9 @@ impl Sparse {
     }
 
     /// Adds up payloads and takes the outer step.
-    pub(super) fn apply(&mut self, payloads: &[Vec<u8>]) -> Result<()> {
+    pub(super) fn apply(&mut self, payloads: &[Vec<u8>], control: &Control) -> Result<()> {
         let since = Instant::now();
-        let opened = self.replica.open(payloads)?;
+        let opened = self.replica.open(payloads, control)?;
         let stacked = self.stack(&opened)?;
         let weights = self.weights(&stacked, opened.len())?;
         let steps = self.steps(opened.len())?;
@@ -175,6 +180,7 @@ impl Sparse {
         }
         // With all memory there, no tensor is left behind when the others have made their step.
         ready(ops.iter().flat_map(|op| [&op.payloads, &op.weights, &op.steps, &op.theta]))?;
+        control.check()?;
         self.replica.changed();
         for op in ops {
             self.replica.device.run(op)?;

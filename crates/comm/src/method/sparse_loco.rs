@@ -1,13 +1,14 @@
 use gristmill_core::payload::{IndexCodec, Quantizer};
-use gristmill_core::{Device, Result, Tensor};
+use gristmill_core::{Control, Device, Result, Tensor};
 
-use crate::wire::{DivideBy, Format};
+use crate::wire::{DivideBy, Format, Hash};
 
+use super::replica::Blocks;
 use super::sparse::{Settings, Sparse};
 use super::{Metering, Method};
 
 /// How a [`SparseLoCo`] works.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct SparseLoCoOptions {
     /// The outer learning rate α; 1 by default.
     pub outer_lr: f32,
@@ -25,6 +26,9 @@ pub struct SparseLoCoOptions {
     pub divide_by: DivideBy,
     /// Whether a peer's tensor is scaled down to the lower median of the peers' norms; so by default.
     pub clip: bool,
+    /// Rows and columns of the blocks of some parameters, seen as rows by their last dimension; by default all are cut as
+    /// [`Chunking::of`](gristmill_core::payload::Chunking::of) does.
+    pub blocks: Blocks,
 }
 
 impl Default for SparseLoCoOptions {
@@ -38,6 +42,7 @@ impl Default for SparseLoCoOptions {
             indices: IndexCodec::EliasFano,
             divide_by: DivideBy::Contributors,
             clip: true,
+            blocks: Blocks::new(),
         }
     }
 }
@@ -65,6 +70,8 @@ impl SparseLoCo {
             decay: options.error_feedback,
             divide_by: options.divide_by,
             clip: options.clip,
+            blocks: options.blocks,
+            names: ["outerLr", "errorFeedback"],
         };
         Sparse::new(device, params, settings).map(Self)
     }
@@ -73,14 +80,6 @@ impl SparseLoCo {
     pub fn residual(&self) -> &[Tensor] {
         &self.0.residual
     }
-
-    /// The norm of what was left unsent.
-    ///
-    /// # Errors
-    /// Those of reading from the device.
-    pub fn residual_norm(&self) -> Result<f64> {
-        self.0.residual_norm()
-    }
 }
 
 impl Method for SparseLoCo {
@@ -88,18 +87,30 @@ impl Method for SparseLoCo {
         &self.0.replica.format
     }
 
-    fn encode(&mut self, given: &[Tensor]) -> Result<Vec<u8>> {
+    fn encode(&mut self, given: &[Tensor], control: &Control) -> Result<Vec<u8>> {
         self.0.replica.check_given(given)?;
         let params = self.0.replica.params.clone();
-        self.0.encode(&params, given)
+        self.0.encode(&params, given, control)
     }
 
-    fn apply(&mut self, payloads: &[Vec<u8>]) -> Result<()> {
-        self.0.apply(payloads)
+    fn apply(&mut self, payloads: &[Vec<u8>], control: &Control) -> Result<()> {
+        self.0.apply(payloads, control)
     }
 
     fn params(&self) -> &[Tensor] {
         &self.0.replica.params
+    }
+
+    fn hash(&mut self) -> Result<Hash> {
+        self.0.replica.base()
+    }
+
+    fn copy_to(&self, given: &[Tensor]) -> Result<()> {
+        self.0.replica.copy_to(given)
+    }
+
+    fn residual_norm(&self) -> Result<Option<f64>> {
+        self.0.residual_norm().map(Some)
     }
 
     fn save(&self) -> Result<Vec<u8>> {

@@ -2,33 +2,39 @@
 
 use gristmill_core::payload::{Chunking, MAX_CHUNK, PayloadLayout};
 use gristmill_core::{Error, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::format::{Codec, DivideBy, Format, TensorEntry};
 
 /// A [`Format`] in the words of its options. What is left out is: sparse, chunks of 4,096 of which 64 are sent,
 /// `signMagnitude`, `eliasFano`, divided by contributors.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FormatSpec {
     /// `dense`, or `sparse`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub codec: Option<String>,
     /// Elements of a chunk at the most.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub chunk: Option<usize>,
     /// Entries of a chunk at the most.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub top_k: Option<usize>,
     /// The quantiser by its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub quantizer: Option<String>,
     /// The index codec by its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub indices: Option<String>,
     /// The divisor by its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub divide_by: Option<String>,
     /// The tensors, in order.
     pub params: Vec<ParamSpec>,
 }
 
 /// A tensor of a [`FormatSpec`].
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ParamSpec {
     /// Its name.
@@ -36,6 +42,7 @@ pub struct ParamSpec {
     /// Its dimensions.
     pub shape: Vec<usize>,
     /// Rows and columns of a block of it, as rows by the last dimension. Left out, it is as [`Chunking::of`] says.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub block: Option<[usize; 2]>,
 }
 
@@ -71,8 +78,37 @@ impl TryFrom<FormatSpec> for Format {
     }
 }
 
+impl From<&Format> for FormatSpec {
+    fn from(format: &Format) -> Self {
+        let layout = match format.codec() {
+            Codec::Dense => None,
+            Codec::Sparse(layout) => Some(layout),
+        };
+        let chunk = layout.map_or(MAX_CHUNK, PayloadLayout::chunk);
+        let params = format.tensors().iter().map(|t| {
+            let cut = t.chunking();
+            let usual = Chunking::of(t.shape(), chunk).is_ok_and(|usual| usual == *cut);
+            ParamSpec {
+                name: t.name().into(),
+                shape: t.shape().to_vec(),
+                block: (!usual).then(|| [cut.block_rows(), cut.block_columns()]),
+            }
+        });
+        Self {
+            codec: Some(format.codec().name().into()),
+            chunk: layout.map(PayloadLayout::chunk),
+            top_k: layout.map(PayloadLayout::k),
+            quantizer: layout.map(|l| l.quantizer().name().into()),
+            indices: layout.map(|l| l.indices().name().into()),
+            divide_by: Some(format.divide_by().name().into()),
+            params: params.collect(),
+        }
+    }
+}
+
 impl ParamSpec {
-    fn entry(self, chunk: usize) -> Result<TensorEntry> {
+    /// The entry of a table for it, in chunks of so many elements where it does not say otherwise.
+    pub(crate) fn entry(self, chunk: usize) -> Result<TensorEntry> {
         let Some([block_rows, block_columns]) = self.block else {
             return TensorEntry::of(self.name, &self.shape, chunk);
         };

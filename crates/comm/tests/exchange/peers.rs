@@ -5,15 +5,16 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use gristmill_comm::method::{Method, SparseLoCo, SparseLoCoOptions};
 use gristmill_comm::rounds::{Accepted, RoundSync, SyncOptions};
-use gristmill_comm::wire::Format;
-use gristmill_core::{Control, Result};
+use gristmill_comm::wire::{Hash, address};
+use gristmill_core::{Control, Result, Tensor};
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use serde::{Deserialize, Serialize};
 
 use crate::store::{Fault, FaultStore};
-use crate::support::*;
+use crate::support::address as to;
 
 const REQUEST: &str = "GRISTMILL_TEST_PEER";
 
@@ -36,30 +37,38 @@ pub(crate) struct Peer {
     pub(crate) kill: Option<(usize, bool)>,
 }
 
-/// What a peer remembers.
+/// What a peer remembers: of a replica all of it, with what was left unsent; and the payload that was made of it, from then
+/// on until it is applied, since a replica says nothing twice.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Checkpoint {
     pub(crate) round: u64,
-    pub(crate) params: Vec<f32>,
+    state: Vec<u8>,
+    payload: Option<Vec<u8>>,
 }
 
-/// What a peer has learned in a round: a step to a place of its own, which depends on where the model is.
-pub(crate) fn delta(peer: &str, round: u64, params: &[f32]) -> Vec<f32> {
-    let target = f32::from(peer.as_bytes()[0]) / 100.0;
-    let step = |(i, x): (usize, &f32)| 0.25 * (x - target) + 0.001 * (i as f32 + round as f32).sin();
-    params.iter().enumerate().map(step).collect()
-}
-
-/// Applies a round: the mean of what the peers sent, in their order.
-pub(crate) fn apply(params: &mut [f32], deltas: &[Vec<f32>]) {
-    for (i, x) in params.iter_mut().enumerate() {
-        let sum = deltas.iter().fold(0f32, |sum, d| sum + d[i]);
-        *x -= 0.7 * sum / deltas.len() as f32;
+impl Checkpoint {
+    /// The hash of the parameters.
+    pub(crate) fn hash(&self) -> Hash {
+        let mut loco = replica();
+        loco.load(&self.state).unwrap();
+        loco.hash().unwrap()
     }
 }
 
-pub(crate) fn start_params() -> Vec<f32> {
-    (0..SIZE).map(|i| i as f32 * 0.1).collect()
+/// A replica of which a quarter is sent.
+fn replica() -> SparseLoCo {
+    let device = gristmill_cpu::open().unwrap();
+    let start = device.tensor((0..SIZE).map(|i| i as f32 * 0.1).collect(), [SIZE]).unwrap();
+    let options = SparseLoCoOptions { outer_lr: 0.7, chunk: 8, top_k: 2, ..Default::default() };
+    SparseLoCo::new(&device, &[("w".into(), start)], options).unwrap()
+}
+
+/// What a peer's training makes of the parameters: a step to a place of its own, which depends on where they are.
+fn trained(peer: &str, round: u64, loco: &SparseLoCo) -> Tensor {
+    let target = f32::from(peer.as_bytes()[0]) / 100.0;
+    let step = |(i, x): (usize, &f32)| x - 0.25 * (x - target) - 0.001 * (i as f32 + round as f32).sin();
+    let params = loco.params()[0].to_vec::<f32>().unwrap();
+    loco.params()[0].device().tensor(params.iter().enumerate().map(step).collect(), [SIZE]).unwrap()
 }
 
 /// Not a test of its own: what the child process runs. Does nothing when it is not asked to.
@@ -71,22 +80,29 @@ fn entry() {
 }
 
 fn train(peer: &Peer) -> Result<()> {
-    let (control, format) = (Control::default(), dense(SIZE));
+    let control = Control::default();
     let sync = open(peer)?;
-    let mut at = read(&peer.checkpoint).unwrap_or(Checkpoint { round: 0, params: start_params() });
-    let base = |at: &Checkpoint| base_of(&format, &at.params);
+    let mut loco = replica();
+    let fresh = Checkpoint { round: 0, state: loco.save()?, payload: None };
+    let mut at = read(&peer.checkpoint).unwrap_or(fresh);
+    loco.load(&at.state)?;
     // What was decided meanwhile.
-    let first = base(&at);
+    let first = loco.hash()?;
     sync.catch_up(at.round, Some(first), &control, |accepted| {
-        advance(&mut at, &accepted, &format);
+        advance(&mut at, &mut loco, &accepted)?;
         write(&peer.checkpoint, &at);
-        Ok(Some(base(&at)))
+        Ok(Some(loco.hash()?))
     })?;
     while at.round < peer.rounds {
-        let payload = dense_payload(&format, base(&at), &delta(&peer.peer, at.round, &at.params));
+        let payload = match at.payload.take() {
+            Some(payload) => payload,
+            None => loco.encode(&[trained(&peer.peer, at.round, &loco)], &control)?,
+        };
+        at = Checkpoint { state: loco.save()?, payload: Some(payload.clone()), ..at };
+        write(&peer.checkpoint, &at);
         sync.publish(at.round, &payload, &control)?;
         let accepted = sync.gather(at.round, None, &control)?;
-        advance(&mut at, &accepted, &format);
+        advance(&mut at, &mut loco, &accepted)?;
         write(&peer.checkpoint, &at);
     }
     Ok(())
@@ -113,11 +129,12 @@ fn open(peer: &Peer) -> Result<RoundSync> {
     RoundSync::with_store(store, "", options)
 }
 
-fn advance(at: &mut Checkpoint, accepted: &Accepted, format: &Format) {
+fn advance(at: &mut Checkpoint, loco: &mut SparseLoCo, accepted: &Accepted) -> Result<()> {
     assert_eq!(accepted.round, at.round);
-    let deltas: Vec<_> = accepted.payloads.iter().map(|p| values(&p.bytes, format)).collect();
-    apply(&mut at.params, &deltas);
-    at.round += 1;
+    let payloads: Vec<_> = accepted.payloads.iter().map(|p| p.bytes.to_vec()).collect();
+    loco.apply(&payloads, &Control::default())?;
+    *at = Checkpoint { round: at.round + 1, state: loco.save()?, payload: None };
+    Ok(())
 }
 
 pub(crate) fn read(path: &str) -> Option<Checkpoint> {
@@ -169,12 +186,18 @@ pub(crate) fn finish(child: Child) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The parameters after some rounds in which all peers took part, worked out without any of the protocol.
-pub(crate) fn expected(peers: &[&str], rounds: u64) -> Checkpoint {
-    let mut params = start_params();
+/// What each peer remembers after some rounds in which all took part, worked out without a store.
+pub(crate) fn expected(peers: &[&str], rounds: u64) -> Vec<Checkpoint> {
+    let mut replicas: Vec<_> = peers.iter().map(|_| replica()).collect();
     for round in 0..rounds {
-        let deltas: Vec<_> = peers.iter().map(|peer| delta(peer, round, &params)).collect();
-        apply(&mut params, &deltas);
+        let say = |(loco, peer): (&mut SparseLoCo, &&str)| {
+            let payload = loco.encode(&[trained(peer, round, loco)], &Control::default()).unwrap();
+            address(&payload, &to(round, peer, loco.hash().unwrap()), None).unwrap()
+        };
+        let payloads: Vec<_> = replicas.iter_mut().zip(peers).map(say).collect();
+        replicas.iter_mut().for_each(|loco| loco.apply(&payloads, &Control::default()).unwrap());
     }
-    Checkpoint { round: rounds, params }
+    let remember =
+        |loco: &SparseLoCo| Checkpoint { round: rounds, state: loco.save().unwrap(), payload: None };
+    replicas.iter().map(remember).collect()
 }

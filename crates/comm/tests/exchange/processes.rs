@@ -42,13 +42,9 @@ fn killed_before_and_after_every_request_it_ends_with_the_same_bits() {
                 finished += 1;
             }
             others.into_iter().for_each(finish);
-            for peer in [&a, &b, &c] {
-                assert_eq!(
-                    peer.result(),
-                    expected,
-                    "{}, killed at request {number}, before: {before}",
-                    peer.peer
-                );
+            for (peer, expected) in [&a, &b, &c].into_iter().zip(&expected) {
+                let what = format!("{}, killed at request {number}, before: {before}", peer.peer);
+                assert!(peer.result() == *expected, "{what}");
             }
         }
         // It had ended before it came to this request, several times: how often it looks depends on the others.
@@ -81,8 +77,8 @@ fn killed_at_random_moments_all_end_with_the_same_bits() {
     }
     running.into_iter().for_each(finish);
     assert!(kills >= 5, "{kills} kills");
-    for peer in &peers {
-        assert_eq!(peer.result(), expected, "seed {seed}, {kills} kills");
+    for (peer, expected) in peers.iter().zip(&expected) {
+        assert!(peer.result() == *expected, "{}, seed {seed}, {kills} kills", peer.peer);
     }
 }
 
@@ -101,7 +97,7 @@ fn others_go_on_without_a_dead_peer_which_catches_up_and_joins_again() {
     }
     finish(b.start(&[]));
     others.into_iter().for_each(finish);
-    assert_eq!(a.result(), b.result());
-    assert_eq!(a.result(), c.result());
-    assert_ne!(a.result(), expected(&NAMES, 6), "the first rounds were without one of them");
+    assert_eq!(a.result().hash(), b.result().hash());
+    assert_eq!(a.result().hash(), c.result().hash());
+    assert_ne!(a.result().hash(), expected(&NAMES, 6)[0].hash(), "the first rounds were without one of them");
 }

@@ -147,7 +147,7 @@ fn peers_over_s3_end_with_the_same_bits() {
         let _ = std::mem::replace(&mut running[1], next).wait();
     }
     running.into_iter().for_each(finish);
-    for peer in &peers {
-        assert_eq!(peer.result(), expected(&names, 8), "{}", peer.peer);
+    for (peer, expected) in peers.iter().zip(expected(&names, 8)) {
+        assert!(peer.result() == expected, "{}", peer.peer);
     }
 }

@@ -1,12 +1,12 @@
 //! The methods as their users hold them: replicas stay equal, nothing is lost, and it learns.
 
 use gristmill_comm::method::{
-    DeMo, DeMoOptions, DiLoCo, DiLoCoOptions, Method, SparseLoCo, SparseLoCoOptions,
+    Blocks, DeMo, DeMoOptions, DiLoCo, DiLoCoOptions, Method, SparseLoCo, SparseLoCoOptions,
 };
-use gristmill_comm::wire::{Codec, DivideBy, Expect, Payload};
+use gristmill_comm::wire::{Address, Codec, DivideBy, Expect, Format, FormatSpec, Payload, address};
 use gristmill_core::payload::{IndexCodec, Quantizer, settle};
 use gristmill_core::rng::{Philox, uniform};
-use gristmill_core::{Code, DType, Device, Tensor};
+use gristmill_core::{CancelToken, Code, Control, DType, Device, Tensor};
 
 const SHAPES: [(&str, &[usize]); 3] = [("embedding", &[130, 100]), ("norm", &[77]), ("scale", &[])];
 
@@ -40,8 +40,13 @@ fn numbers(tensor: &Tensor) -> Vec<f32> {
     tensor.to_vec().unwrap()
 }
 
-fn loco(device: &Device, start: &Named, options: SparseLoCoOptions) -> SparseLoCo {
-    SparseLoCo::new(device, start, options).unwrap()
+fn loco(device: &Device, start: &Named, options: &SparseLoCoOptions) -> SparseLoCo {
+    SparseLoCo::new(device, start, options.clone()).unwrap()
+}
+
+/// Nobody stops it.
+fn free() -> Control {
+    Control::default()
 }
 
 #[test]
@@ -50,16 +55,16 @@ fn replicas_stay_equal_whatever_the_order_of_arrival() {
     let start = params(&device, 1);
     for (i, &quantizer) in Quantizer::ALL.iter().enumerate() {
         let options = SparseLoCoOptions { quantizer, indices: IndexCodec::ALL[i % 2], ..Default::default() };
-        let mut peers: Vec<_> = (0..5).map(|_| loco(&device, &start, options)).collect();
+        let mut peers: Vec<_> = (0..5).map(|_| loco(&device, &start, &options)).collect();
         for round in 0..3 {
             let mut payloads: Vec<Vec<u8>> = Vec::new();
             for (i, peer) in peers.iter_mut().enumerate() {
-                payloads.push(peer.encode(&tensors(&device, 100 * round + i as u64)).unwrap());
+                payloads.push(peer.encode(&tensors(&device, 100 * round + i as u64), &free()).unwrap());
             }
             let before = bits(peers[0].params());
             for (i, peer) in peers.iter_mut().enumerate() {
                 payloads.rotate_left(i);
-                peer.apply(&payloads).unwrap();
+                peer.apply(&payloads, &free()).unwrap();
             }
             let after = bits(peers[0].params());
             assert_ne!(before, after);
@@ -68,7 +73,7 @@ fn replicas_stay_equal_whatever_the_order_of_arrival() {
         let metering = peers[0].metering();
         assert_eq!((metering.encoded, metering.applied), (3, 3));
         assert!(metering.bytes_down >= 5 * metering.bytes_up && metering.density > 0.0);
-        assert!(peers[0].residual_norm().unwrap() > 0.0);
+        assert!(peers[0].residual_norm().unwrap().unwrap() > 0.0);
     }
     // The caller's own tensors are as they were.
     assert_eq!(bits(&tensors(&device, 1)), start.iter().map(|p| p.1.read().unwrap()).collect::<Vec<_>>());
@@ -102,11 +107,11 @@ fn what_is_not_sent_is_kept_and_comes_with_the_next_round() {
     let start = params(&device, 1);
     for &quantizer in Quantizer::ALL {
         let options = SparseLoCoOptions { quantizer, ..Default::default() };
-        let mut peer = loco(&device, &start, options);
+        let mut peer = loco(&device, &start, &options);
         let mut kept: Vec<Vec<f32>> = start.iter().map(|(_, t)| vec![0.0; t.len()]).collect();
         for round in 0..3 {
             let local = tensors(&device, 50 + round);
-            let payload = peer.encode(&local).unwrap();
+            let payload = peer.encode(&local, &free()).unwrap();
             for (i, kept) in kept.iter_mut().enumerate() {
                 let moved = numbers(&peer.params()[i]).into_iter().zip(numbers(&local[i]));
                 let all = moved.zip(&*kept).map(|((b, l), e)| settle(settle(0.95f32 * e) + settle(b - l)));
@@ -120,15 +125,15 @@ fn what_is_not_sent_is_kept_and_comes_with_the_next_round() {
 #[test]
 fn a_diverged_peer_says_where_and_loses_nothing() {
     let device = gristmill_cpu::open().unwrap();
-    let mut peer = loco(&device, &params(&device, 1), SparseLoCoOptions::default());
-    peer.encode(&tensors(&device, 2)).unwrap();
+    let mut peer = loco(&device, &params(&device, 1), &SparseLoCoOptions::default());
+    peer.encode(&tensors(&device, 2), &free()).unwrap();
     let before = (bits(peer.residual()), bits(peer.params()));
     for wrong in [f32::NAN, f32::INFINITY, -3e9] {
         let mut local = tensors(&device, 3);
         let mut values = numbers(&local[0]);
         values[129 * 100 + 70] = wrong;
         local[0] = device.tensor(values, [130, 100]).unwrap();
-        let e = peer.encode(&local).unwrap_err();
+        let e = peer.encode(&local, &free()).unwrap_err();
         assert_eq!(
             (e.code(), e.location().column.as_deref()),
             (Code::InvalidValue, Some("embedding")),
@@ -137,7 +142,7 @@ fn a_diverged_peer_says_where_and_loses_nothing() {
         assert!(e.location().row.is_some() && e.hint_text().is_some());
         assert_eq!((bits(peer.residual()), bits(peer.params())), before);
     }
-    assert!(peer.encode(&tensors(&device, 3)).is_ok());
+    assert!(peer.encode(&tensors(&device, 3), &free()).is_ok());
 }
 
 #[test]
@@ -145,14 +150,14 @@ fn a_resumed_replica_is_the_uninterrupted_one() {
     let device = gristmill_cpu::open().unwrap();
     let start = params(&device, 1);
     let methods: [&dyn Fn() -> Box<dyn Method>; 3] = [
-        &|| Box::new(loco(&device, &start, SparseLoCoOptions::default())),
+        &|| Box::new(loco(&device, &start, &SparseLoCoOptions::default())),
         &|| Box::new(DeMo::new(&device, &start, DeMoOptions::default()).unwrap()),
         &|| Box::new(DiLoCo::new(&device, &start, DiLoCoOptions::default()).unwrap()),
     ];
     for make in methods {
         let round = |peer: &mut dyn Method, i: u64| {
-            let payloads = [peer.encode(&tensors(&device, 20 + i)).unwrap()];
-            peer.apply(&payloads).unwrap();
+            let payloads = [peer.encode(&tensors(&device, 20 + i), &free()).unwrap()];
+            peer.apply(&payloads, &free()).unwrap();
             payloads
         };
         let (mut whole, mut first, mut second) = (make(), make(), make());
@@ -177,7 +182,7 @@ fn a_resumed_replica_is_the_uninterrupted_one() {
             let _ = second.load(&bad);
         }
         let two: Named = params(&device, 1).into_iter().take(2).collect();
-        let mut other = loco(&device, &two, SparseLoCoOptions::default());
+        let mut other = loco(&device, &two, &SparseLoCoOptions::default());
         assert_eq!(other.load(&state).unwrap_err().code(), Code::ShapeMismatch);
     }
 }
@@ -185,23 +190,23 @@ fn a_resumed_replica_is_the_uninterrupted_one() {
 #[test]
 fn a_payload_that_does_not_belong_is_refused_before_anything_changes() {
     let device = gristmill_cpu::open().unwrap();
-    let new = |seed: u64| loco(&device, &params(&device, seed), SparseLoCoOptions::default());
+    let new = |seed: u64| loco(&device, &params(&device, seed), &SparseLoCoOptions::default());
     let (mut a, mut b, mut stranger) = (new(1), new(1), new(2));
-    let good = a.encode(&tensors(&device, 3)).unwrap();
-    let foreign = stranger.encode(&tensors(&device, 3)).unwrap();
+    let good = a.encode(&tensors(&device, 3), &free()).unwrap();
+    let foreign = stranger.encode(&tensors(&device, 3), &free()).unwrap();
     let before = bits(b.params());
     let mut damaged = good.clone();
     damaged[good.len() / 2] ^= 1;
     for bad in [foreign, damaged, good[..good.len() - 1].to_vec(), Vec::new()] {
-        let e = b.apply(&[good.clone(), bad]).unwrap_err();
+        let e = b.apply(&[good.clone(), bad], &free()).unwrap_err();
         assert_eq!(e.location().row, Some(1), "{e}");
         assert_eq!(bits(b.params()), before);
     }
-    assert_eq!(b.apply(&[]).unwrap_err().code(), Code::EmptyInput);
-    b.apply(std::slice::from_ref(&good)).unwrap();
+    assert_eq!(b.apply(&[], &free()).unwrap_err().code(), Code::EmptyInput);
+    b.apply(std::slice::from_ref(&good), &free()).unwrap();
     // Once more: the parameters are no longer those that it was made from.
     let after = bits(b.params());
-    assert!(b.apply(&[good]).is_err());
+    assert!(b.apply(&[good], &free()).is_err());
     assert_eq!(bits(b.params()), after);
 }
 
@@ -212,10 +217,11 @@ fn who_shouts_is_heard_no_louder_than_the_median() {
     let local = |scale: f32| device.tensor(normal(4, 4096).iter().map(|x| scale * x).collect(), [4096]);
     let greatest = |clip: bool| {
         let options = SparseLoCoOptions { clip, divide_by: DivideBy::Peers, ..Default::default() };
-        let mut peers: Vec<_> = (0..3).map(|_| loco(&device, &start, options)).collect();
-        let say = |(peer, scale): (&mut SparseLoCo, f32)| peer.encode(&[local(scale).unwrap()]).unwrap();
+        let mut peers: Vec<_> = (0..3).map(|_| loco(&device, &start, &options)).collect();
+        let say =
+            |(peer, scale): (&mut SparseLoCo, f32)| peer.encode(&[local(scale).unwrap()], &free()).unwrap();
         let payloads: Vec<_> = peers.iter_mut().zip([1.0, 1.0, 1e6]).map(say).collect();
-        peers[0].apply(&payloads).unwrap();
+        peers[0].apply(&payloads, &free()).unwrap();
         numbers(&peers[0].params()[0]).iter().fold(0f32, |m, x| m.max(x.abs()))
     };
     assert!(greatest(false) > 1e5);
@@ -235,17 +241,106 @@ fn sending_everything_is_plain_averaging() {
         ..Default::default()
     };
     let plain = DiLoCoOptions { outer_lr: 1.0, momentum: 0.0 };
-    let sparse: &dyn Fn() -> Box<dyn Method> = &|| Box::new(loco(&device, &start, options));
+    let sparse: &dyn Fn() -> Box<dyn Method> = &|| Box::new(loco(&device, &start, &options));
     let dense: &dyn Fn() -> Box<dyn Method> = &|| Box::new(DiLoCo::new(&device, &start, plain).unwrap());
     let [a, b] = [sparse, dense].map(|make| {
         let mut peers: Vec<_> = (0..4).map(|_| make()).collect();
         let local = |i: usize| device.tensor(normal(10 + i as u64, 100), [100]).unwrap();
         let payloads: Vec<_> =
-            peers.iter_mut().enumerate().map(|(i, p)| p.encode(&[local(i)]).unwrap()).collect();
-        peers[0].apply(&payloads).unwrap();
+            peers.iter_mut().enumerate().map(|(i, p)| p.encode(&[local(i)], &free()).unwrap()).collect();
+        peers[0].apply(&payloads, &free()).unwrap();
         numbers(&peers[0].params()[0])
     });
     assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-5));
+}
+
+#[test]
+fn payloads_of_two_rounds_or_twice_of_one_peer_are_refused() {
+    let device = gristmill_cpu::open().unwrap();
+    let start = params(&device, 1);
+    let mut peer = loco(&device, &start, &SparseLoCoOptions::default());
+    let mut say = |seed: u64, run: &str, round: u64, name: &str| {
+        let payload = peer.encode(&tensors(&device, seed), &free()).unwrap();
+        let base = peer.hash().unwrap();
+        let to = Address { run: run.into(), round, peer: name.into(), base };
+        address(&payload, &to, None).unwrap()
+    };
+    let first = say(3, "run", 0, "a");
+    let (again, later) = (say(4, "run", 0, "a"), say(5, "run", 1, "b"));
+    let (elsewhere, other) = (say(6, "walk", 0, "b"), say(7, "run", 0, "b"));
+    let open = peer.encode(&tensors(&device, 8), &free()).unwrap();
+    let before = bits(peer.params());
+    for (bad, code, says) in [
+        (again, Code::JobMismatch, "DUPLICATE"),
+        (later, Code::JobMismatch, "OTHER_ROUND"),
+        (elsewhere, Code::JobMismatch, "OTHER_RUN"),
+    ] {
+        let e = peer.apply(&[open.clone(), first.clone(), bad], &free()).unwrap_err();
+        assert_eq!((e.code(), e.location().row), (code, Some(2)), "{e}");
+        assert!(e.to_string().contains(says), "{e}");
+        assert_eq!(bits(peer.params()), before);
+    }
+    peer.apply(&[first, open, other], &free()).unwrap();
+}
+
+#[test]
+fn what_is_stopped_changes_nothing() {
+    let device = gristmill_cpu::open().unwrap();
+    let start = params(&device, 1);
+    let mut peer = loco(&device, &start, &SparseLoCoOptions::default());
+    let payloads = [peer.encode(&tensors(&device, 2), &free()).unwrap()];
+    let before = peer.save().unwrap();
+    let token = CancelToken::default();
+    token.cancel();
+    let stopped = Control::with_cancel(token);
+    assert_eq!(peer.encode(&tensors(&device, 3), &stopped).unwrap_err().code(), Code::Aborted);
+    assert_eq!(peer.apply(&payloads, &stopped).unwrap_err().code(), Code::Aborted);
+    assert_eq!(peer.save().unwrap(), before);
+    peer.apply(&payloads, &free()).unwrap();
+}
+
+#[test]
+fn blocks_of_odd_matrices_are_chosen_by_name() {
+    let device = gristmill_cpu::open().unwrap();
+    let start = params(&device, 1);
+    let blocks = Blocks::from([("embedding".to_owned(), [26, 50])]);
+    let options = SparseLoCoOptions { blocks, ..Default::default() };
+    let mut peer = loco(&device, &start, &options);
+    let cut = *peer.format().tensors()[0].chunking();
+    assert_eq!((cut.block_rows(), cut.block_columns(), cut.chunks()), (26, 50, 10));
+    let spec = serde_json::to_string(&FormatSpec::from(peer.format())).unwrap();
+    assert!(spec.contains(r#""block":[26,50]"#) && spec.matches("block").count() == 1, "{spec}");
+    assert_eq!(&Format::try_from(serde_json::from_str::<FormatSpec>(&spec).unwrap()).unwrap(), peer.format());
+    let payload = peer.encode(&tensors(&device, 2), &free()).unwrap();
+    assert_eq!(without(&payload, &peer, 0, vec![0.0; 13_000]).iter().filter(|x| **x != 0.0).count(), 640);
+    peer.apply(&[payload], &free()).unwrap();
+    let wrong = |name: &str, block| {
+        let options = SparseLoCoOptions { blocks: [(name.to_owned(), block)].into(), ..Default::default() };
+        SparseLoCo::new(&device, &start, options).err().unwrap().location().column.clone().unwrap()
+    };
+    assert_eq!(wrong("head", [2, 2]), "blocks");
+    assert_eq!(wrong("embedding", [0, 4]), "chunking");
+    assert_eq!(wrong("embedding", [65, 64]), "chunking");
+    let dense = DiLoCo::new(&device, &start, DiLoCoOptions::default()).unwrap();
+    assert_eq!(&Format::try_from(FormatSpec::from(dense.format())).unwrap(), dense.format());
+}
+
+#[test]
+fn the_next_local_training_starts_from_what_is_shared() {
+    let device = gristmill_cpu::open().unwrap();
+    let start = params(&device, 1);
+    let mut peer = loco(&device, &start, &SparseLoCoOptions::default());
+    let hash = peer.hash().unwrap();
+    let local = tensors(&device, 2);
+    let payload = peer.encode(&local, &free()).unwrap();
+    peer.apply(&[payload], &free()).unwrap();
+    assert_ne!(peer.hash().unwrap(), hash);
+    peer.copy_to(&local).unwrap();
+    assert_eq!(bits(&local), bits(peer.params()));
+    assert_eq!(peer.copy_to(&local[..2]).unwrap_err().code(), Code::ShapeMismatch);
+    let metering = peer.metering();
+    assert!(metering.seal_seconds > 0.0 && metering.seal_seconds <= metering.encode_seconds);
+    assert!(metering.verify_seconds > 0.0 && metering.verify_seconds <= metering.apply_seconds);
 }
 
 #[test]
@@ -258,20 +353,27 @@ fn options_out_of_their_range_are_named() {
         e.location().column.clone().unwrap()
     };
     let default = SparseLoCoOptions::default();
-    assert_eq!(refused(SparseLoCoOptions { top_k: 0, ..default }), "topK");
-    assert_eq!(refused(SparseLoCoOptions { top_k: 5000, ..default }), "topK");
-    assert_eq!(refused(SparseLoCoOptions { chunk: 0, ..default }), "chunk");
-    assert_eq!(refused(SparseLoCoOptions { outer_lr: f32::NAN, ..default }), "outerLr");
-    assert_eq!(refused(SparseLoCoOptions { error_feedback: 1.5, ..default }), "errorFeedback");
-    let mut peer = loco(&device, &start, default);
-    assert_eq!(peer.encode(&[]).unwrap_err().code(), Code::ShapeMismatch);
+    assert_eq!(refused(SparseLoCoOptions { top_k: 0, ..default.clone() }), "topK");
+    assert_eq!(refused(SparseLoCoOptions { top_k: 5000, ..default.clone() }), "topK");
+    assert_eq!(refused(SparseLoCoOptions { chunk: 0, ..default.clone() }), "chunk");
+    assert_eq!(refused(SparseLoCoOptions { outer_lr: f32::NAN, ..default.clone() }), "outerLr");
+    assert_eq!(refused(SparseLoCoOptions { error_feedback: 1.5, ..default.clone() }), "errorFeedback");
+    let demo = |options| DeMo::new(&device, &start, options).err().unwrap().location().column.clone();
+    assert_eq!(demo(DeMoOptions { lr: -1.0, ..Default::default() }).as_deref(), Some("lr"));
+    assert_eq!(demo(DeMoOptions { decay: 2.0, ..Default::default() }).as_deref(), Some("decay"));
+    let mut peer = loco(&device, &start, &default);
+    assert_eq!(peer.encode(&[], &free()).unwrap_err().code(), Code::ShapeMismatch);
     let mut wrong = tensors(&device, 1);
     wrong.swap(0, 1);
-    assert_eq!(peer.encode(&wrong).unwrap_err().location().column.as_deref(), Some("embedding"));
+    assert_eq!(peer.encode(&wrong, &free()).unwrap_err().location().column.as_deref(), Some("embedding"));
 }
 
 /// Linear regression on signs, some of which say more than others, with noise that no model explains; as eight peers
 /// see it.
+///
+/// One problem, with spreads, noise and rates chosen so that both halves of the claim show on it at once: it says that error
+/// feedback does what it is for, not that 5% holds for any model. The loss that is compared has the noise in it, which
+/// is 1 for everybody.
 struct Problem {
     truth: Vec<f32>,
     spread: Vec<f32>,
@@ -335,10 +437,10 @@ impl Problem {
         for round in 0..ROUNDS {
             let say = |(i, peer): (usize, &mut Box<dyn Method>)| {
                 let local = self.train(numbers(&peer.params()[0]), (round * PEERS + i) as u64);
-                peer.encode(&[device.tensor(local, [WIDTH]).unwrap()]).unwrap()
+                peer.encode(&[device.tensor(local, [WIDTH]).unwrap()], &free()).unwrap()
             };
             let payloads: Vec<_> = peers.iter_mut().enumerate().map(say).collect();
-            peers.iter_mut().for_each(|peer| peer.apply(&payloads).unwrap());
+            peers.iter_mut().for_each(|peer| peer.apply(&payloads, &free()).unwrap());
         }
         self.loss(&numbers(&peers[0].params()[0]))
     }
@@ -348,10 +450,12 @@ impl Problem {
 fn a_sixtieth_of_the_entries_learns_as_much_as_all_of_them_but_not_without_what_was_unsent() {
     let problem = Problem::new();
     let options = SparseLoCoOptions { chunk: WIDTH, top_k: WIDTH / 64, ..Default::default() };
-    let sparse = |options| problem.run(&|device, start| Box::new(loco(device, start, options)));
+    let sparse =
+        |options: &SparseLoCoOptions| problem.run(&|device, start| Box::new(loco(device, start, options)));
     let dense =
         problem.run(&|device, start| Box::new(DiLoCo::new(device, start, DiLoCoOptions::default()).unwrap()));
-    let (with, without) = (sparse(options), sparse(SparseLoCoOptions { error_feedback: 0.0, ..options }));
+    let (with, without) =
+        (sparse(&options), sparse(&SparseLoCoOptions { error_feedback: 0.0, ..options.clone() }));
     println!("DiLoCo {dense}, SparseLoCo {with}, without error feedback {without}");
     assert!(with < 1.05 * dense, "{with} against {dense}");
     assert!(without > 1.05 * dense, "{without} against {dense}");
