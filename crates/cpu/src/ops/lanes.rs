@@ -56,6 +56,22 @@ pub(super) fn max<T: Copy, K: Copy + PartialOrd, const N: usize>(
     rest.chain(lanes).fold(floor, greater)
 }
 
+/// Asks the second cache for values that will be needed soon; of those beyond the end, for none.
+#[inline(always)]
+pub(super) fn prefetch<T>(values: &[T], range: std::ops::Range<usize>) {
+    const LINE: usize = 64;
+    #[cfg(target_arch = "x86_64")]
+    if let Some(values) = values.get(range.start..range.end.min(values.len())) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        for line in values.chunks((LINE / size_of::<T>()).max(1)) {
+            // SAFETY: nothing is read, and the address is that of a value; every x86-64 has the instruction.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) }
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (values, range, LINE);
+}
+
 /// The vectors that operations use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Vectors {

@@ -4,6 +4,7 @@ use gristmill_core::payload::{IndexCodec, LARGEST, MAX_CHUNK, PayloadLayout, Qua
 use rayon::prelude::*;
 
 use super::PARALLEL;
+use super::lanes::prefetch;
 use super::topk_encode::Bands;
 use crate::access::Access;
 use crate::reference::fail_at;
@@ -69,6 +70,8 @@ impl Peers<'_> {
         let at = layout.tensor_words() + i * layout.words_per_chunk();
         for (peer, (payload, &weight)) in self.payloads.iter().zip(self.weights).enumerate() {
             let words = &payload[at..at + layout.words_per_chunk()];
+            // Peers are more streams than a processor follows by itself.
+            prefetch(payload, at + layout.words_per_chunk()..at + 2 * layout.words_per_chunk());
             let levels = layout.check_levels(&|i| payload[i]);
             let sound = levels.is_ok_and(|levels| add(layout, words, chunk.elements(), levels, weight, sums));
             if !sound {
@@ -77,6 +80,10 @@ impl Peers<'_> {
             }
         }
         let origin = chunk.row * chunking.columns() + chunk.column - first;
+        // A division for each element would take as long as all the rest.
+        let shift = chunk.columns.is_power_of_two().then(|| chunk.columns.trailing_zeros());
+        let row = |p: usize| shift.map_or_else(|| p / chunk.columns, |shift| p >> shift);
+        let beyond = chunking.columns() - chunk.columns;
         for word in 0..chunk.elements().div_ceil(64) {
             let mut left = std::mem::take(&mut sums.touched[word]);
             while left != 0 {
@@ -85,7 +92,7 @@ impl Peers<'_> {
                 let (sum, count) = (std::mem::take(&mut sums.sums[p]), std::mem::take(&mut sums.counts[p]));
                 let step = settle(self.steps[usize::from(count)] * sum);
                 if step != 0.0 {
-                    theta[origin + p / chunk.columns * chunking.columns() + p % chunk.columns] -= step;
+                    theta[origin + p + row(p) * beyond] -= step;
                 }
             }
         }
@@ -188,10 +195,10 @@ fn positions(
     }
     // The i-th bit set is at i or behind.
     let mut i = 0;
-    for (at, &word) in highs.iter().enumerate() {
-        let mut left = word;
+    for (at, pair) in highs.chunks(2).enumerate() {
+        let mut left = u64::from(pair[0]) | u64::from(pair.get(1).copied().unwrap_or(0)) << 32;
         while left != 0 {
-            let bit = 32 * at + left.trailing_zeros() as usize;
+            let bit = 64 * at + left.trailing_zeros() as usize;
             left &= left - 1;
             visit((bit - i) << bits | lows.take(bits) as usize);
             i += 1;

@@ -10,7 +10,7 @@ use gristmill_core::payload::{Chunking, LARGEST, MAX_CHUNK, settle};
 use rayon::prelude::*;
 
 use self::select::Selection;
-use super::lanes::dispatch;
+use super::lanes::{dispatch, prefetch};
 use super::{PARALLEL, TASK};
 use crate::access::Access;
 use crate::reference::fail_at;
@@ -145,6 +145,12 @@ fn accumulate(
             let mut greatest = 0;
             for (r, acc) in acc.chunks_exact_mut(width).enumerate() {
                 let row = at + r * columns..at + r * columns + width;
+                if width < columns {
+                    // The pieces of rows are too short for a processor to foresee the next block's.
+                    for values in [base, local, residual] {
+                        prefetch(values, row.end..row.end + width);
+                    }
+                }
                 let inputs = base[row.clone()].iter().zip(&local[row.clone()]).zip(&residual[row]);
                 for (acc, ((base, local), residual)) in acc.iter_mut().zip(inputs) {
                     *acc = settle(settle(decay * residual) + settle(base - local));
