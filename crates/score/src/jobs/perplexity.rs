@@ -106,7 +106,7 @@ pub fn run_on(options: PerplexityOptions, open: OpenDevice, control: &Control) -
             control.check()?;
             let batch = batch?;
             let at = |e: Error| e.at_path(&corpus.shards()[batch.shard].url);
-            let sums = scorer.sums(&batch, &mut scratch).map_err(at)?;
+            let sums = scorer.sums(&batch, None, &mut scratch).map_err(at)?;
             let tokens = sums.iter().map(|s| u64::from(s.n_tokens)).sum();
             meter.add(bytes_of(&corpus.shards()[current..batch.shard]), sums.len() as u64, tokens);
             current = batch.shard;
