@@ -210,6 +210,26 @@ describe('perplexity', () => {
     expect(said.spec).toMatchObject({ bos: 'skip-first', eos: 'none', dtype: 'f32' });
   });
 
+  test('says how far it is within a document', async () => {
+    const dir = scratch();
+    const model = tinyModel(join(dir, 'm'), 'llama');
+    put(join(dir, 'book.txt'), texts(40_000)[0] ?? '');
+    const reports: Progress[] = [];
+    const said = await perplexity({
+      model,
+      text: join(dir, 'book.txt'),
+      transformer: { ...CPU, window: 32, stride: 32, batchTokens: 32 },
+      onProgress: (report) => void reports.push(report),
+    });
+    expect(said.documents).toBe(1);
+    const within = reports.filter(({ done, total = 0 }) => done > 0 && done < total);
+    expect(within.length).toBeGreaterThan(0);
+    expect(within.every(({ documents, tokens }) => documents === 0 && tokens > 0)).toBe(true);
+    const done = reports.map((report) => report.done);
+    expect(done).toEqual([...done].sort((a, b) => a - b));
+    expect(reports.at(-1)).toMatchObject({ phase: 'score', documents: 1, tokens: said.nTokens });
+  });
+
   test('by lm-eval scores every token behind a marker, the last window reaching back', async () => {
     const dir = scratch();
     const path = tinyModel(join(dir, 'm'), 'llama');

@@ -70,7 +70,7 @@ pub fn run_on(options: ScoreOptions, open_device: OpenDevice, control: &Control)
         }
         None => {
             refuse_learning(&options)?;
-            let (scorer, used) = timings.time("load", || models.load(open_device, control))?;
+            let (scorer, used) = timings.time("load", || models.load(open_device, &control.silent()))?;
             let config = identity::config(&scorer.spec, &used, &options.pool, []);
             (open(JobSpec::new("score", config))?, scorer, used, None)
         }

@@ -260,7 +260,7 @@ impl<'a> Request<'a> {
     fn by_models(self, models: &Models, open: OpenDevice) -> Result<SelectSummary> {
         self.refuse_fitting("is of models that are learnt from a target")?;
         let mut timings = Timings::default();
-        let (scorer, used) = timings.time("load", || models.load(open, self.control))?;
+        let (scorer, used) = timings.time("load", || models.load(open, &self.control.silent()))?;
         self.by_scorer(scorer, used, timings)
     }
 
