@@ -426,9 +426,11 @@ describe('tokens that are kept', () => {
     expect(others).toHaveLength(1);
     const rows: unknown[] = [];
     for await (const batch of readBatches(a)) {
-      for (const row of await batch.toTable()) {
-        const { id, row: at, tokens } = row.toJSON() as { id: string; row: bigint; tokens: Iterable<number> };
-        rows.push([id, Number(at), [...tokens]]);
+      const table = await batch.toTable();
+      const column = (name: string): unknown[] => [...(table.getChild(name) as Iterable<unknown>)];
+      const [id, row, tokens] = ['id', 'row', 'tokens'].map(column);
+      for (let i = 0; i < table.numRows; i += 1) {
+        rows.push([id?.[i], Number(row?.[i]), [...(tokens?.[i] as Iterable<number>)]]);
       }
     }
     const docs = texts(...LENGTHS).slice(0, 3);

@@ -1,5 +1,6 @@
 use std::arch::is_x86_feature_detected as has;
 use std::arch::x86_64::*;
+use std::mem::transmute;
 
 use half::bf16;
 
@@ -50,7 +51,10 @@ impl Step for bf16 {
     #[inline(always)]
     unsafe fn step(a: __m512i, b: __m512i, sum: __m512) -> __m512 {
         // SAFETY: the caller promises the instruction; both types are 512 bits of which each pattern is valid.
-        unsafe { _mm512_dpbf16_ps(sum, std::mem::transmute(a), std::mem::transmute(b)) }
+        unsafe {
+            let (a, b) = (transmute::<__m512i, __m512bh>(a), transmute::<__m512i, __m512bh>(b));
+            _mm512_dpbf16_ps(sum, a, b)
+        }
     }
 }
 
