@@ -54,7 +54,7 @@ describe('options', () => {
       pool: 1, output: 1, model: 1, prior: 1, conditional: 1, target: 1, method: 1, order: 1, weight: 1, cutoffs: 1,
       percentiles: 1, normalizer: 1, worker: 1, fresh: 1, threads: 1, memory: 1, onError: 1, seed: 1, signal: 1,
       onProgress: 1, l2: 1, rounds: 1, labels: 1, rating: 1, ratingRange: 1,
-      poolSample: 1, transformer: 1,
+      poolSample: 1, transformer: 1, tokenCache: 1,
     }; // prettier-ignore
     const rateKeys: Record<keyof Parameters<typeof rate>[0], 1> = {
       pairs: 1, pool: 1, output: 1, embedding: 1, normalizer: 1, order: 1, l2: 1, minConfidence: 1,
@@ -69,7 +69,7 @@ describe('options', () => {
       temperature: 1, seed: 1, threshold: 1, quotas: 1, crossing: 1, lowest: 1, report: 1, outputFormat: 1,
       worker: 1, fresh: 1, threads: 1, memory: 1, onError: 1, duplicateIds: 1, prefix: 1, signal: 1, onProgress: 1,
       rating: 1, ratingRange: 1, poolSample: 1, l2: 1, rounds: 1, labels: 1, standardize: 1, uniform: 1, curriculum: 1,
-      model: 1, prior: 1, conditional: 1, transformer: 1,
+      model: 1, prior: 1, conditional: 1, transformer: 1, tokenCache: 1,
     }; // prettier-ignore
     const perplexityKeys: Record<keyof Parameters<typeof perplexity>[0], 1> = {
       model: 1, text: 1, normalizer: 1, transformer: 1, signal: 1, onProgress: 1,

@@ -1,7 +1,7 @@
 /** Language models from TypeScript and the command line: what jobs say is what the losses add up to. */
 
-import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 
 import * as arrow from 'apache-arrow';
 import { describe, expect, test } from 'vitest';
@@ -17,6 +17,7 @@ import {
   perplexity,
   type PerplexitySummary,
   type Progress,
+  readBatches,
   score,
   scoreBatches,
   type ScoreBatchesOptions,
@@ -209,6 +210,26 @@ describe('perplexity', () => {
     expect(said.spec).toMatchObject({ bos: 'skip-first', eos: 'none', dtype: 'f32' });
   });
 
+  test('says how far it is within a document', async () => {
+    const dir = scratch();
+    const model = tinyModel(join(dir, 'm'), 'llama');
+    put(join(dir, 'book.txt'), texts(40_000)[0] ?? '');
+    const reports: Progress[] = [];
+    const said = await perplexity({
+      model,
+      text: join(dir, 'book.txt'),
+      transformer: { ...CPU, window: 32, stride: 32, batchTokens: 32 },
+      onProgress: (report) => void reports.push(report),
+    });
+    expect(said.documents).toBe(1);
+    const within = reports.filter(({ done, total = 0 }) => done > 0 && done < total);
+    expect(within.length).toBeGreaterThan(0);
+    expect(within.every(({ documents, tokens }) => documents === 0 && tokens > 0)).toBe(true);
+    const done = reports.map((report) => report.done);
+    expect(done).toEqual([...done].sort((a, b) => a - b));
+    expect(reports.at(-1)).toMatchObject({ phase: 'score', documents: 1, tokens: said.nTokens });
+  });
+
   test('by lm-eval scores every token behind a marker, the last window reaching back', async () => {
     const dir = scratch();
     const path = tinyModel(join(dir, 'm'), 'llama');
@@ -345,6 +366,153 @@ describe('two models', () => {
   });
 });
 
+describe('tokens that are kept', () => {
+  /** Scores by both models of one tokenizer, or by others, and what was kept. */
+  function scorer(dir: string): {
+    pool: string;
+    files: () => string[];
+    run: (
+      more?: Partial<Parameters<typeof score>[0]>,
+    ) => Promise<{ scores: number[]; kept?: [number, number] }>;
+  } {
+    const pool = corpus(dir);
+    const [prior = '', conditional = ''] = ['llama', 'qwen3'].map((f) => tinyModel(join(dir, f), f));
+    let runs = 0;
+    const run = async (more: Partial<Parameters<typeof score>[0]> = {}) => {
+      const models = more.model === undefined ? { prior, conditional } : {};
+      const output = join(dir, `out-${(runs += 1)}`);
+      const job = score({ pool, ...models, transformer: CPU, tokenCache: true, output, ...more });
+      const scores = await values(job, 'score');
+      const { tokenCache } = await job;
+      if (tokenCache) expect(tokenCache.folder).toBe(join(dir, 'gristmill-tokens'));
+      return {
+        scores,
+        ...(tokenCache && { kept: [tokenCache.read, tokenCache.tokenised] as [number, number] }),
+      };
+    };
+    const files = (): string[] => {
+      const folder = join(dir, 'gristmill-tokens');
+      return readdirSync(folder, { recursive: true, encoding: 'utf8' })
+        .filter((name) => /\.(parquet|tmp)$/.test(name))
+        .sort()
+        .map((name) => join(folder, name));
+    };
+    return { pool, files, run };
+  }
+
+  test('are made once for two models and are read by the next run', async () => {
+    const dir = scratch();
+    const { files, run } = scorer(dir);
+    const without = await run({ tokenCache: false });
+    expect(without.kept).toBeUndefined();
+    const first = await run();
+    expect(first).toEqual({ scores: without.scores, kept: [0, 6] });
+    expect(await run()).toEqual({ scores: without.scores, kept: [6, 0] });
+    const alone = { model: join(dir, 'qwen3') } as const;
+    const { scores } = await run({ ...alone, tokenCache: false });
+    expect(await run(alone)).toEqual({ scores, kept: [6, 0] });
+    const kept = await select({
+      pool: join(dir, 'pool'),
+      ...alone,
+      transformer: CPU,
+      budget: '2docs',
+      output: join(dir, 'kept'),
+      tokenCache: join(dir, 'gristmill-tokens'),
+    });
+    expect(kept.tokenCache).toMatchObject({ read: 6, tokenised: 0 });
+
+    await using model = await loadModel(join(dir, 'llama'), CPU);
+    const [a = '', ...others] = files();
+    expect(others).toHaveLength(1);
+    const rows: unknown[] = [];
+    for await (const batch of readBatches(a)) {
+      const table = await batch.toTable();
+      const column = (name: string): unknown[] => [...(table.getChild(name) as Iterable<unknown>)];
+      const [id, row, tokens] = ['id', 'row', 'tokens'].map(column);
+      for (let i = 0; i < table.numRows; i += 1) {
+        rows.push([id?.[i], Number(row?.[i]), [...(tokens?.[i] as Iterable<number>)]]);
+      }
+    }
+    const docs = texts(...LENGTHS).slice(0, 3);
+    expect(rows).toEqual(
+      await Promise.all(docs.map(async (text, at) => [`${at}`, at, [...(await model.encode(text))]])),
+    );
+  });
+
+  test('are made again where a file is damaged, and the file is as before', async () => {
+    const { files, run } = scorer(scratch());
+    const { scores } = await run();
+    const whole = files().map((file) => readFileSync(file));
+    const [first = ''] = files();
+    const original = whole[0] ?? Buffer.of();
+    for (let at = 0; at < original.length; at += 61) {
+      const damaged = Buffer.from(original);
+      damaged.writeUInt8(damaged.readUInt8(at) ^ 0x55, at);
+      writeFileSync(first, damaged);
+      const { scores: same, kept } = await run();
+      expect(same).toEqual(scores);
+      const [read = 0, tokenised = 0] = kept ?? [];
+      expect(read + tokenised).toBe(6);
+      expect(read).toBeGreaterThanOrEqual(3);
+      if (tokenised > 0) expect(readFileSync(first)).toEqual(original);
+    }
+    for (const content of [original.subarray(0, original.length - 9), Buffer.of(), Buffer.from('PAR1')]) {
+      writeFileSync(first, content);
+      expect(await run()).toEqual({ scores, kept: [3, 3] });
+      expect(files().map((file) => readFileSync(file))).toEqual(whole);
+    }
+  });
+
+  test('are not believed where the text or the tokenizer is another', async () => {
+    const dir = scratch();
+    const { pool, files, run } = scorer(dir);
+    await run();
+    const [first = '', second = ''] = files();
+    const docs = texts(...LENGTHS).map((text, id) => ({ id: `${id}`, text }));
+    const changed = [docs[0], { id: '1', text: 'w9 w8 w7 w6' }, docs[2]];
+    put(join(pool, 'a.jsonl'), jsonl(changed as { id: string }[]));
+    const { scores } = await run({ tokenCache: false });
+    expect(await run()).toEqual({ scores, kept: [5, 1] });
+    expect(await run()).toEqual({ scores, kept: [6, 0] });
+
+    const other = { model: tinyModel(join(dir, 'other'), 'qwen3', 150), method: 'bits-per-byte' } as const;
+    const { scores: by } = await run({ ...other, tokenCache: false });
+    expect(await run(other)).toEqual({ scores: by, kept: [0, 6] });
+    expect(await run(other)).toEqual({ scores: by, kept: [6, 0] });
+    expect(await run()).toEqual({ scores, kept: [6, 0] });
+
+    // A file of the other tokenizer, and one of the other shard, in the place of a file.
+    const foreign = files().find((file) => file !== first && basename(file) === basename(first)) ?? '';
+    for (const from of [foreign, second]) {
+      writeFileSync(first, readFileSync(from));
+      expect(await run()).toEqual({ scores, kept: [3, 3] });
+      expect(await run()).toEqual({ scores, kept: [6, 0] });
+    }
+    expect(files().filter((file) => file.endsWith('.tmp'))).toEqual([]);
+  });
+
+  test('are of transformers, and on this machine', async () => {
+    const dir = scratch();
+    const pool = corpus(dir);
+    const ngrams = join(dir, 'm.gml');
+    await fit({ corpus: pool, order: 1, discountFallback: true, output: ngrams });
+    const model = tinyModel(join(dir, 'm'), 'llama');
+    const output = join(dir, 'out');
+    for (const refused of [
+      () => score({ pool, model: ngrams, output, tokenCache: true, fresh: true }),
+      () => score({ pool, target: pool, output, tokenCache: true }),
+      () => select({ pool, model: ngrams, output, budget: '1docs', tokenCache: true, fresh: true }),
+      () => select({ pool, target: pool, output, budget: '1docs', tokenCache: true }),
+      () => score({ pool, model, transformer: CPU, output, tokenCache: 's3://bucket/tokens', fresh: true }),
+    ]) {
+      expect(await rejection(refused())).toMatchObject({
+        code: 'INVALID_ARGUMENT',
+        details: { column: 'tokenCache' },
+      });
+    }
+  });
+});
+
 describe('the command line', () => {
   test('perplexity prints a table, and JSON', async () => {
     const dir = scratch();
@@ -377,6 +545,13 @@ describe('the command line', () => {
     expect(selected).toMatchObject({ code: 0, stderr: '' });
     const best = JSON.parse(selected.stdout) as SelectSummary;
     expect(best.spec).toEqual(spec);
+    const cached = ['score', '--model', model, '--pool', pool, ...how, '--token-cache'];
+    const texts = await cli([...cached, '-o', join(dir, 'cached')]);
+    expect(texts.stdout).toContain(
+      `Tokens of 0 texts were read from ${join(dir, 'gristmill-tokens')}, 6 were`,
+    );
+    const moved = await cli([...cached, join(dir, 'gristmill-tokens'), '-o', join(dir, 'again'), '--json']);
+    expect((JSON.parse(moved.stdout) as SelectSummary).tokenCache).toMatchObject({ read: 6, tokenised: 0 });
     expect(best.kept?.documents).toBe(1);
     const wrong = await cli([
       'score',

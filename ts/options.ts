@@ -197,6 +197,13 @@ export interface ScoreOptions extends RunOptions, LearningOptions {
   conditional?: string;
   /** How transformers read and score. Refused beside other models. */
   transformer?: TransformerOptions;
+  /**
+   * Keeps the tokens that transformers read, one Parquet file per input file and tokenizer, so that another model or
+   * another run does not make them again: `true` in the folder `gristmill-tokens` beside the output, or a folder of this
+   * machine. What is there is proven to be of the text before it is used, and made again where it is not.
+   * @defaultValue false
+   */
+  tokenCache?: boolean | string;
   /** A sample of the wanted text, instead of models: they are then fitted on it and on a sample of the pool. */
   target?: Source;
   /** A column of numbers that the pool has already: these are then the scores. */
@@ -249,6 +256,13 @@ export interface SelectOptions extends RunOptions, LearningOptions {
   conditional?: string;
   /** How transformers read and score. Refused beside other models. */
   transformer?: TransformerOptions;
+  /**
+   * Keeps the tokens that transformers read, one Parquet file per input file and tokenizer, so that another model or
+   * another run does not make them again: `true` in the folder `gristmill-tokens` beside the output, or a folder of this
+   * machine. What is there is proven to be of the text before it is used, and made again where it is not.
+   * @defaultValue false
+   */
+  tokenCache?: boolean | string;
   /** The directory or URL for the selected shards. */
   output: string;
   /**

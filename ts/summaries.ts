@@ -165,6 +165,15 @@ export interface ScoreSummary extends Tally {
   shards: ShardCounts;
   models: ModelUsed[];
   fitted?: Fitted;
+  /** What the cache of tokens was good for, where there is one. Texts are counted once per tokenizer. */
+  tokenCache?: {
+    /** Where it is. */
+    folder: string;
+    /** Texts whose tokens were read from there. */
+    read: number;
+    /** Texts that were tokenised. */
+    tokenised: number;
+  };
   /** The percentiles of the scores that were asked for, once every shard is done (nearest rank). */
   percentiles?: { percent: number; score: number }[];
   /** What {@link rate} learnt. */

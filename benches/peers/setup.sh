@@ -2,6 +2,7 @@
 # Installs the peers that tests and benches compare with, under a folder of their own:
 #   bin/   lmplz, query, build_binary, kenlm_benchmark     built from the source package of kenlm
 #   venv/  Python with the kenlm module, and moto, an S3 for tests   (with --all also data-selection, for the DSIR benches)
+#   node/  with --all: node-llama-cpp, whose packages have llama.cpp prebuilt
 #
 #   benches/peers/setup.sh [--all] [FOLDER]        default folder: target/peers
 #
@@ -39,6 +40,8 @@ fi
 "$pip" install -q 'moto[server]==5.2.5'
 if [ $all = yes ]; then
   "$pip" install -q data-selection==1.0.3 nltk==3.9.1
+  mkdir -p "$dest/node"
+  npm install --prefix "$dest/node" --no-save --no-audit --no-fund --ignore-scripts --loglevel=error node-llama-cpp@3.22.1
 fi
 
 if [ ! -x "$dest/bin/kenlm_benchmark" ]; then

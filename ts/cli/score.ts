@@ -40,6 +40,7 @@ export interface ScoringFlags extends JobFlags, SourceFlags, TargetFlags, Transf
   rating?: string;
   ratingRange?: [number, number];
   normalizer?: string;
+  tokenCache?: string | true;
   worker?: string;
   fresh?: boolean;
   seed?: number;
@@ -74,6 +75,10 @@ export function scoring(command: Command, methods: readonly Method[]): Command {
     .option('--prior <model>', 'the general model of a method that compares two')
     .option('--conditional <model>', "the target's model of a method that compares two");
   return transformer(command)
+    .option(
+      '--token-cache [folder]',
+      'transformers: keep the tokens of documents (default folder: gristmill-tokens beside the output)',
+    )
     .addOption(
       new Option(
         '--method <name>',
@@ -154,6 +159,7 @@ export function addScore(program: Command): void {
       rating,
       ratingRange,
       normalizer,
+      tokenCache,
       worker,
       fresh,
       seed,
@@ -168,7 +174,18 @@ export function addScore(program: Command): void {
           ...(await toTarget(flags, paths)),
           ...toTransformer(flags),
           ...defined({ model, prior, conditional, cutoffs, percentiles, method, order, weight, normalizer }),
-          ...defined({ l2, rounds, poolSample, labels, rating, ratingRange, worker, fresh, seed }),
+          ...defined({
+            l2,
+            rounds,
+            poolSample,
+            labels,
+            rating,
+            ratingRange,
+            worker,
+            fresh,
+            seed,
+            tokenCache,
+          }),
           ...toJob(flags),
           ...run,
         }),
@@ -191,8 +208,12 @@ function print(summary: ScoreSummary): string {
 
 /** What the summaries of score and select have in common, below the counts. */
 export function progress(summary: ScoreSummary): string {
-  const { fitted, shards, best, worst, models } = summary;
+  const { fitted, shards, best, worst, models, tokenCache } = summary;
   let text = '';
+  if (tokenCache) {
+    const { folder, read, tokenised } = tokenCache;
+    text += `\nTokens of ${grouped(read)} texts were read from ${folder}, ${grouped(tokenised)} were tokenised.\n`;
+  }
   if (fitted) {
     const { auc, targetDocuments, poolDocuments } = fitted.discrimination;
     text +=

@@ -97,7 +97,7 @@ export function addSelect(program: Command): void {
   ]).action((flags: Flags) => {
     const { pool, output, scores, budget, method, order, weight, normalizer, worker, fresh, seed } = flags;
     const { temperature, threshold, crossing, lowest, report, outputFormat, prefix, duplicateIds } = flags;
-    const { model, prior, conditional } = flags;
+    const { model, prior, conditional, tokenCache } = flags;
     const {
       l2,
       rounds,
@@ -124,7 +124,7 @@ export function addSelect(program: Command): void {
           output,
           ...(await toTarget(flags, paths)),
           ...toTransformer(flags),
-          ...defined({ model, prior, conditional }),
+          ...defined({ model, prior, conditional, tokenCache }),
           ...defined({ scores, rating, ratingRange, budget, method, order, weight, normalizer }),
           ...defined({ l2, rounds, labels, poolSample }),
           ...defined({ worker, fresh, seed, standardize, uniform, curriculum }),

@@ -95,6 +95,11 @@ impl Control {
         self
     }
 
+    /// The same without reports: for parts of work whose caller reports.
+    pub fn silent(&self) -> Self {
+        Self::with_cancel(self.cancel.clone())
+    }
+
     /// The token that stops this work.
     pub fn cancel_token(&self) -> &CancelToken {
         &self.cancel
@@ -153,7 +158,9 @@ mod tests {
     fn cancelled_work_stops_with_a_typed_error() {
         let c = Control::default();
         assert!(c.check().is_ok());
+        let silent = c.silent();
         c.cancel_token().cancel();
         assert_eq!(c.check().unwrap_err().code(), Code::Aborted);
+        assert!(silent.check().is_err());
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 
 use gristmill_core::device::DeviceKind;
-use gristmill_core::{Code, Control, DType, Device, Error, Result};
+use gristmill_core::{Code, Control, DType, Device, Error, Progress, Result, Unit};
 
 use crate::checkpoint::Checkpoint;
 use crate::model::{Batch, Tokens, Transformer};
@@ -100,6 +100,7 @@ impl LanguageModel {
 
     /// The losses of each window's targets, in nats. They do not depend on what else is asked for with them: windows
     /// are sorted by length and put together only to save work. When memory runs out, batches become half as large.
+    /// Reports how many have theirs as the phase `losses`.
     ///
     /// # Errors
     /// [`Code::InvalidValue`] for a window that is longer than the model was loaded for;
@@ -113,6 +114,7 @@ impl LanguageModel {
         let mut order: Vec<usize> = (0..windows.len()).filter(|&i| windows[i].targets() > 0).collect();
         order.sort_by_key(|&i| (std::cmp::Reverse(windows[i].inputs()), i));
         let mut losses = vec![Vec::new(); windows.len()];
+        let (mut done, total) = (0, windows.iter().map(|w| w.targets() as u64).sum());
         let mut rest = &order[..];
         let mut ahead: VecDeque<(&[usize], Answer)> = VecDeque::new();
         while !rest.is_empty() || !ahead.is_empty() {
@@ -130,7 +132,16 @@ impl LanguageModel {
                     let mut values = bytemuck::allocation::pod_collect_to_vec::<u8, f32>(&bytes).into_iter();
                     for &i in asked {
                         losses[i] = values.by_ref().take(windows[i].targets()).collect();
+                        done += windows[i].targets() as u64;
                     }
+                    control.report(&Progress {
+                        phase: "losses",
+                        done,
+                        total: Some(total),
+                        unit: Unit::Tokens,
+                        documents: 0,
+                        tokens: done,
+                    });
                 }
                 Err(e) if e.code() == Code::OutOfMemory && asked.len() > 1 => {
                     // What was enqueued behind it is done again too: it was as large.

@@ -6,7 +6,8 @@ use crate::{Code, DType, Error, Result, Tensor};
 /// `op(a)` is `[m, k]` and `op(b)` is `[k, n]`, or both have one more dimension in front, a batch of equal size, or
 /// only `a` has and every `a` meets the same `b`. Inputs `f32`, `bf16` or `f16` (both the same), or `f64` on the CPU;
 /// products are added in `f32` (`f64`); `out` is of the inputs' type or `f32`. With `beta` 0 what was in `out` does
-/// not matter, not even NaN; with `k` 0 the product is 0.
+/// not matter, not even NaN; with `k` 0 the product is 0. Processors with instructions for products of `bf16` take
+/// subnormal factors and sums of these for 0.
 ///
 /// With `a` stored by rows, a row of the product has the same bits whatever the other rows are and however many, but for
 /// one case: cuBLASLt, which CUDA devices use where it is installed, chooses by the size of the whole.

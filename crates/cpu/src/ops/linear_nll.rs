@@ -3,10 +3,14 @@ use std::ops::Range;
 use gemm::Parallelism;
 use gristmill_core::ops::LinearNll;
 use gristmill_core::{DType, Result};
+#[cfg(target_arch = "x86_64")]
+use half::bf16;
 use rayon::prelude::*;
 
 use super::lanes::dispatch;
 use super::matmul::{Matrix, multiply};
+#[cfg(target_arch = "x86_64")]
+use super::product::{Lanes, Product, Scratch, WIDTH};
 use super::softmax::{Partial, Transform};
 use crate::access::{Access, Indices};
 use crate::float::{Float, widened};
@@ -16,8 +20,9 @@ use crate::reference::fail_at;
 /// Rows of a tile: the head is read once for so many rows.
 const ROWS: usize = 256;
 
-/// Columns of a tile; with the rows, half a mebibyte of logits, which the second-level cache holds.
-const COLUMNS: usize = 512;
+/// Columns of a tile: whole panels of the kernel and, with the rows, half a mebibyte of logits, which the second-level
+/// cache holds.
+const COLUMNS: usize = 528;
 
 /// Columns that a task goes through, a tile at a time.
 const TASK: usize = 8 * COLUMNS;
@@ -88,6 +93,10 @@ impl<T: Float> Problem<'_, T> {
     fn outcomes(&self, rows: Range<usize>, columns: Range<usize>) -> Vec<Outcome> {
         let (m, d) = (rows.len(), self.d);
         let mut outcomes = vec![Outcome { partial: Partial::EMPTY, target: None }; m];
+        #[cfg(target_arch = "x86_64")]
+        if self.by_panels(rows.clone(), columns.clone(), &mut outcomes) {
+            return outcomes;
+        }
         let wide = |n: usize| vec![0.0; if T::DTYPE == DType::F32 { 0 } else { n * d }];
         let (mut wide_hidden, mut wide_head) = (wide(m), wide(COLUMNS));
         let hidden = wider(&self.hidden[rows.start * d..rows.end * d], &mut wide_hidden);
@@ -101,6 +110,48 @@ impl<T: Float> Problem<'_, T> {
             self.take(rows.start, first..first + n, logits, &mut outcomes);
         }
         outcomes
+    }
+
+    /// The same by the kernel for these factors; false where there is none.
+    #[cfg(target_arch = "x86_64")]
+    fn by_panels(&self, rows: Range<usize>, columns: Range<usize>, outcomes: &mut [Outcome]) -> bool {
+        match T::DTYPE {
+            DType::F32 => self.by_panels_of::<f32>(rows, columns, outcomes),
+            DType::Bf16 => self.by_panels_of::<bf16>(rows, columns, outcomes),
+            _ => false,
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn by_panels_of<L: Lanes>(
+        &self,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        outcomes: &mut [Outcome],
+    ) -> bool {
+        let d = self.d;
+        let Some(product) = Product::<L>::of_depth(d).filter(|_| d > 0) else { return false };
+        let hidden: &[L] = bytemuck::cast_slice(&self.hidden[rows.start * d..rows.end * d]);
+        let head: &[L] = bytemuck::cast_slice(&self.head[..self.vocab * d]);
+        let head = Matrix::new(head, [d, self.vocab], true);
+        let mut scratch = Scratch::new::<L>(d);
+        let mut logits = vec![0.0; rows.len() * COLUMNS];
+        for first in columns.clone().step_by(COLUMNS) {
+            let tile = first..columns.end.min(first + COLUMNS);
+            let n = tile.len();
+            for from in tile.clone().step_by(WIDTH) {
+                let columns = from..tile.end.min(from + WIDTH);
+                let (at, width) = (from - first, columns.len());
+                product.panel(hidden, head, columns, d, &mut scratch, |row, sums| {
+                    let logits = logits[row * n..].chunks_exact_mut(n);
+                    for (logits, sums) in logits.zip(sums.chunks_exact(WIDTH)) {
+                        logits[at..][..width].copy_from_slice(&sums[..width]);
+                    }
+                });
+            }
+            self.take(rows.start, tile, &logits[..rows.len() * n], outcomes);
+        }
+        true
     }
 
     /// Takes a tile of logits into account, whose rows begin at `row`.

@@ -4,6 +4,8 @@ use gristmill_core::{DType, Result};
 use half::{bf16, f16};
 
 use super::elementwise::{map, update};
+#[cfg(target_arch = "x86_64")]
+use super::product::{Lanes, Product};
 use crate::access::Access;
 use crate::float::Float;
 use crate::number::with;
@@ -15,8 +17,20 @@ pub(super) fn run(op: &Matmul, access: &Access) -> Result<()> {
     let sizes = op.sizes()?;
     match op.a.dtype() {
         DType::F64 => direct(op, sizes, access, f64::from(op.alpha), f64::from(op.beta)),
-        DType::F32 => direct(op, sizes, access, op.alpha, op.beta),
-        DType::Bf16 => with!(op.out.dtype(), common O => widening::<bf16, O>(op, sizes, access)),
+        DType::F32 => {
+            #[cfg(target_arch = "x86_64")]
+            if let Some(product) = product_of(op, sizes) {
+                return by_panels::<f32, f32>(op, sizes, access, product);
+            }
+            direct(op, sizes, access, op.alpha, op.beta)
+        }
+        DType::Bf16 => with!(op.out.dtype(), common O => {
+            #[cfg(target_arch = "x86_64")]
+            if let Some(product) = product_of(op, sizes) {
+                return by_panels::<bf16, O>(op, sizes, access, product);
+            }
+            widening::<bf16, O>(op, sizes, access)
+        }),
         _ => with!(op.out.dtype(), common O => widening::<f16, O>(op, sizes, access)),
     }
 }
@@ -24,10 +38,10 @@ pub(super) fn run(op: &Matmul, access: &Access) -> Result<()> {
 /// A matrix as it lies in memory.
 #[derive(Clone, Copy)]
 pub(super) struct Matrix<'a, T> {
-    data: &'a [T],
-    row_stride: usize,
+    pub(super) data: &'a [T],
+    pub(super) row_stride: usize,
     column_stride: usize,
-    transposed: bool,
+    pub(super) transposed: bool,
 }
 
 impl<'a, T> Matrix<'a, T> {
@@ -137,6 +151,27 @@ fn direct<T: gristmill_core::Element + Default + PartialEq>(
         let a = Matrix::new(a, [s.m, s.k], op.trans_a);
         let b = Matrix::new(b, [s.k, s.n], op.trans_b);
         multiply([s.m, s.n, s.k], a, b, [alpha, beta], out, Parallelism::Rayon(0));
+    });
+    Ok(())
+}
+
+/// The kernel for these factors, where there is one: it reads the rows of the left one as they lie.
+#[cfg(target_arch = "x86_64")]
+fn product_of<T: Lanes>(op: &Matmul, s: MatmulSizes) -> Option<Product<T>> {
+    Product::of_depth(s.k).filter(|_| !op.trans_a && s.k > 0)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn by_panels<T: Lanes, O: Float>(
+    op: &Matmul,
+    s: MatmulSizes,
+    access: &Access,
+    product: Product<T>,
+) -> Result<()> {
+    let (a, b) = (access.input::<T>(&op.a)?, access.input::<T>(&op.b)?);
+    batch(s, a, b, access.output::<O>(&op.out)?, |a, b, out| {
+        let b = Matrix::new(b, [s.k, s.n], op.trans_b);
+        product.matmul([s.m, s.n, s.k], a, b, [op.alpha, op.beta], out);
     });
     Ok(())
 }

@@ -18,6 +18,8 @@ mod nll;
 mod norm;
 mod payload_norm;
 mod philox;
+#[cfg(target_arch = "x86_64")]
+mod product;
 mod reduce;
 mod rope;
 mod row_norm_scale;

@@ -55,6 +55,30 @@ fn every_family_on_the_processor() {
     check_f32(&gristmill_cpu::open_reference().unwrap());
 }
 
+#[test]
+fn every_family_on_an_adapter() {
+    let Some(device) = adapter() else { return };
+    check_f32(&device);
+    device.close();
+}
+
+/// An adapter for Vulkan, Metal or Direct3D 12, or `None` with the reason on stderr.
+///
+/// # Panics
+/// When there is none, and `$GRISTMILL_REQUIRE`, a list separated by commas, has `wgpu` in it.
+fn adapter() -> Option<Device> {
+    let adapters = gristmill_wgpu::probe();
+    if let Some(usable) = adapters.iter().find(|a| a.unusable.is_none()) {
+        return Some(gristmill_wgpu::open(usable.index, gristmill_wgpu::Options::default()).unwrap());
+    }
+    let required = std::env::var("GRISTMILL_REQUIRE").unwrap_or_default();
+    assert!(!required.split(',').any(|name| name.trim() == "wgpu"), "no usable adapter among {adapters:?}");
+    eprintln!(
+        "skipped: no adapter for Vulkan, Metal or Direct3D 12 (Debian: apt install mesa-vulkan-drivers)"
+    );
+    None
+}
+
 /// In bf16, losses are as close to those in f32 as those of transformers in bf16 are. Weights this wild enlarge every
 /// rounding: the mean is some hundredths of a nat there.
 #[test]

@@ -24,6 +24,7 @@ pub(crate) mod scorer;
 mod scoring;
 pub mod select;
 pub(crate) mod summary;
+mod tokens;
 pub(crate) mod words;
 mod writing;
 
@@ -39,3 +40,4 @@ pub use summary::{
     GroupReport, ModelUsed, Percentile, Phase, Rated, RaterReport, Reason, SUMMARY_SCHEMA, ScoreSummary,
     SelectSummary, SelfTrained, ShardCounts, Tally,
 };
+pub use tokens::{TokenCache, TokensKept};

@@ -14,6 +14,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::tokens::TokenCache;
 use crate::Labels;
 pub use crate::memory::NeuralOptions;
 pub use crate::methods::{Cutoffs, Method};
@@ -316,6 +317,10 @@ pub struct ScoreOptions {
     /// How transformers read and score.
     #[serde(default)]
     pub transformer: NeuralOptions,
+    /// Where tokens of documents are kept for transformers, so that another model or run need not make them again; not
+    /// at all when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_cache: Option<TokenCache>,
     /// A sample of the wanted text: both models are then fitted here, on it and on a sample of the pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<SourceOptions>,
@@ -390,6 +395,7 @@ impl ScoreOptions {
             prior: None,
             conditional: None,
             transformer: NeuralOptions::default(),
+            token_cache: None,
             target: None,
             method: None,
             cutoffs: None,
@@ -476,6 +482,10 @@ pub struct SelectOptions {
     /// How transformers read and score.
     #[serde(default)]
     pub transformer: NeuralOptions,
+    /// Where tokens of documents are kept for transformers, so that another model or run need not make them again; not
+    /// at all when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_cache: Option<TokenCache>,
     /// The directory or URL for the selected shards.
     pub output: String,
     /// How much to keep: `10%`, `2500docs`, `1.5Btokens`, `200MB`; a bare number counts tokens.
@@ -575,6 +585,7 @@ impl SelectOptions {
             prior: None,
             conditional: None,
             transformer: NeuralOptions::default(),
+            token_cache: None,
             output: output.into(),
             budget: None,
             method: None,

@@ -1,13 +1,16 @@
 //! Text and a model to one number: the perplexity of a corpus.
 
-use gristmill_core::{Code, Control, Error, Result, Unit};
-use gristmill_data::Shard;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use gristmill_core::{Code, Control, Error, Progress, Result, Unit};
+use gristmill_data::{Compression, DocBatch, Format, Shard};
 use serde::{Deserialize, Serialize};
 
 use super::input::{self, Chain};
 use super::models::{Asked, OpenDevice, TOGETHER, processor};
 use super::options::{Method, NeuralOptions, SourceOptions};
-use super::pipeline::Meter;
+use super::pipeline::lock;
 use super::summary::{ModelUsed, Phase, SUMMARY_SCHEMA, Timings};
 use crate::memory::{ModelOptions, Scratch};
 use crate::{ScoreSpec, Sums};
@@ -93,12 +96,12 @@ pub fn run_on(options: PerplexityOptions, open: OpenDevice, control: &Control) -
     let rule = gristmill_data::OnError::Fail;
     let corpus = input::open_by(&options.text, "text", None, rule, together, control)?;
     let mut timings = Timings::default();
-    let (scorer, mut used) = timings.time("load", || asked.load(open, control))?;
+    let meter = Arc::new(Meter::new(control, corpus.bytes()));
+    let within = meter.clone();
+    let parts = control.silent().on_progress(Duration::ZERO, move |part| within.part(part));
+    let (scorer, mut used) = timings.time("load", || asked.load(open, &parts))?;
     let model = used.pop().ok_or_else(|| Error::new(Code::Internal, "a model that was not used"))?;
 
-    let meter = Meter::start(control, STEP, Unit::Bytes, Some(corpus.bytes()));
-    let bytes_of = |shards: &[Shard]| shards.iter().map(|shard| shard.bytes).sum();
-    let mut current = 0;
     let mut scratch = Scratch::default();
     let mut totals = Totals::default();
     timings.time(STEP, || -> Result<()> {
@@ -106,15 +109,13 @@ pub fn run_on(options: PerplexityOptions, open: OpenDevice, control: &Control) -
             control.check()?;
             let batch = batch?;
             let at = |e: Error| e.at_path(&corpus.shards()[batch.shard].url);
-            let sums = scorer.sums(&batch, &mut scratch).map_err(at)?;
-            let tokens = sums.iter().map(|s| u64::from(s.n_tokens)).sum();
-            meter.add(bytes_of(&corpus.shards()[current..batch.shard]), sums.len() as u64, tokens);
-            current = batch.shard;
+            meter.begin(corpus.shards(), &batch);
+            let sums = scorer.sums(&batch, None, &mut scratch).map_err(at)?;
+            meter.end(&sums);
             sums.iter().for_each(|sums| totals.add(sums));
         }
         Ok(())
     })?;
-    meter.add(bytes_of(&corpus.shards()[current..]), 0, 0);
     meter.finish();
     if totals.n_scored == 0 {
         let what = "there is no token to predict";
@@ -134,6 +135,90 @@ pub fn run_on(options: PerplexityOptions, open: OpenDevice, control: &Control) -
         bits_per_byte: nll_sum / (n_bytes as f64 * std::f64::consts::LN_2),
         timings: timings.into_phases(),
     })
+}
+
+/// Progress in bytes of input as stored: of files that are done, and within a file of documents whose text lies in it as
+/// it is.
+struct Meter {
+    control: Control,
+    total: u64,
+    now: Mutex<Now>,
+}
+
+#[derive(Default)]
+struct Now {
+    /// Bytes before the batch.
+    done: u64,
+    /// The file that the batch is of, and how many bytes of it are done.
+    shard: usize,
+    of_shard: u64,
+    /// Bytes that the batch is worth.
+    batch: u64,
+    documents: u64,
+    tokens: u64,
+}
+
+impl Meter {
+    fn new(control: &Control, total: u64) -> Self {
+        Self { control: control.clone(), total, now: Mutex::default() }
+    }
+
+    /// A batch begins.
+    fn begin(&self, shards: &[Shard], batch: &DocBatch) {
+        let mut now = lock(&self.now);
+        if batch.shard > now.shard {
+            let passed: u64 = shards[now.shard..batch.shard].iter().map(|shard| shard.bytes).sum();
+            now.done += passed - now.of_shard;
+            (now.shard, now.of_shard) = (batch.shard, 0);
+        }
+        let shard = &shards[batch.shard];
+        let as_it_is = matches!(shard.format, Format::Jsonl | Format::Text);
+        let text = (0..batch.len()).filter_map(|i| batch.text(i)).map(|text| text.len() as u64).sum::<u64>();
+        now.batch = match as_it_is && shard.compression == Compression::None {
+            true => text.min(shard.bytes - now.of_shard),
+            false => 0,
+        };
+        self.report(now, 0, 0);
+    }
+
+    /// Part of the batch has its losses.
+    fn part(&self, part: &Progress) {
+        let now = lock(&self.now);
+        let share = part.done as f64 / part.total.unwrap_or(0).max(1) as f64;
+        let bytes = (now.batch as f64 * share) as u64;
+        self.report(now, bytes, part.tokens);
+    }
+
+    /// The batch is done.
+    fn end(&self, sums: &[Sums]) {
+        let mut now = lock(&self.now);
+        let bytes = std::mem::take(&mut now.batch);
+        now.done += bytes;
+        now.of_shard += bytes;
+        now.documents += sums.len() as u64;
+        now.tokens += sums.iter().map(|s| u64::from(s.n_tokens)).sum::<u64>();
+        self.report(now, 0, 0);
+    }
+
+    /// Everything is done.
+    fn finish(&self) {
+        let mut now = lock(&self.now);
+        now.done = self.total;
+        self.report(now, 0, 0);
+    }
+
+    fn report(&self, now: MutexGuard<'_, Now>, bytes: u64, tokens: u64) {
+        let Now { done, documents, tokens: before, .. } = *now;
+        drop(now);
+        self.control.report(&Progress {
+            phase: STEP,
+            done: done + bytes,
+            total: (self.total > 0).then_some(self.total),
+            unit: Unit::Bytes,
+            documents,
+            tokens: before + tokens,
+        });
+    }
 }
 
 /// Sums over documents, in the order of the corpus.

@@ -88,6 +88,7 @@ pub fn run(options: RateOptions, control: &Control) -> Result<ScoreSummary> {
         groups: &Groups::default(),
         models: &used,
         folder: "",
+        kept: None,
         threads,
         control,
     };
@@ -111,6 +112,7 @@ pub fn run(options: RateOptions, control: &Control) -> Result<ScoreSummary> {
         models: used,
         fitted: None,
         percentiles: Vec::new(),
+        token_cache: None,
         rated: Some(rated),
         best,
         worst,

@@ -13,6 +13,7 @@ use super::scorefiles::ScoreFiles;
 use super::scorer::{Report, Scorer};
 use super::scoring::{Scoring, collect};
 use super::summary::{SUMMARY_SCHEMA, ScoreSummary, Timings};
+use super::tokens::Kept;
 use super::{identity, input};
 use crate::memory::ModelOptions;
 use crate::{Keep, Method, ScoreSpec};
@@ -69,7 +70,7 @@ pub fn run_on(options: ScoreOptions, open_device: OpenDevice, control: &Control)
         }
         None => {
             refuse_learning(&options)?;
-            let (scorer, used) = timings.time("load", || models.load(open_device, control))?;
+            let (scorer, used) = timings.time("load", || models.load(open_device, &control.silent()))?;
             let config = identity::config(&scorer.spec, &used, &options.pool, []);
             (open(JobSpec::new("score", config))?, scorer, used, None)
         }
@@ -84,6 +85,7 @@ pub fn run_on(options: ScoreOptions, open_device: OpenDevice, control: &Control)
         }
     };
     let groups = Groups::default();
+    let kept = Kept::open(options.token_cache.as_ref(), &options.output, scorer.tokenizers().len())?;
     let scoring = Scoring {
         job: &job,
         corpus: &pool,
@@ -91,6 +93,7 @@ pub fn run_on(options: ScoreOptions, open_device: OpenDevice, control: &Control)
         groups: &groups,
         models: &used,
         folder: "",
+        kept: kept.as_ref(),
         threads,
         control,
     };
@@ -125,6 +128,7 @@ pub fn run_on(options: ScoreOptions, open_device: OpenDevice, control: &Control)
         input_bytes: pool.bytes(),
         shards,
         models: used,
+        token_cache: kept.as_ref().map(Kept::report),
         fitted,
         percentiles,
         rated: None,
@@ -142,6 +146,7 @@ fn rating(options: &ScoreOptions) -> Result<Scorer> {
         ("prior", options.prior.is_some()),
         ("conditional", options.conditional.is_some()),
         ("transformer", options.transformer.given().is_some()),
+        ("tokenCache", options.token_cache.is_some()),
         ("order", options.order.is_some()),
         ("weight", options.weight.is_some()),
         ("l2", options.l2.is_some()),
@@ -208,6 +213,7 @@ fn refuse_models(options: &ScoreOptions) -> Result<()> {
         ("prior", options.prior.is_some()),
         ("conditional", options.conditional.is_some()),
         ("transformer", options.transformer.given().is_some()),
+        ("tokenCache", options.token_cache.is_some()),
         // They belong to the perplexity of a model file.
         ("cutoffs", options.cutoffs.is_some()),
         ("rating", options.rating.is_some()),

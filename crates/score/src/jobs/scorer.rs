@@ -6,6 +6,7 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use gristmill_core::{Code, Counts, Error, Result};
 use gristmill_data::{DocBatch, Quarantined, ReadOptions};
+use gristmill_lm::Tokenizer;
 use gristmill_mix::Dense;
 use gristmill_ngram::normalize::Normalizer;
 use gristmill_select::Reason;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::columns::{numbers, vectors};
 use super::extremes::Extremes;
 use super::summary::Tally;
+use super::tokens::Made;
 use crate::memory::{LossModel, Scratch};
 use crate::sidecar::SidecarBuilder;
 use crate::{Cutoffs, Method, ScoreSpec, Sums};
@@ -106,6 +108,14 @@ impl Scorer {
         Ok(Self { spec, basis: Basis::Embedding(normalizer, weights) })
     }
 
+    /// What makes tokens of the texts, where the tokens can be kept.
+    pub(crate) fn tokenizers(&self) -> Vec<&Tokenizer> {
+        match &self.basis {
+            Basis::Text(losses) => losses.tokenizers(),
+            _ => Vec::new(),
+        }
+    }
+
     /// What must be read of the pool.
     pub(crate) fn reads(&self) -> ReadOptions {
         match self.basis {
@@ -126,14 +136,26 @@ impl Scorer {
     }
 
     /// What is known of every document of a batch that has a text, in turn.
-    pub(crate) fn sums(&self, batch: &DocBatch, scratch: &mut Scratch) -> Result<Vec<Sums>> {
+    /// Where `made` has their tokens, by tokenizer, none are made here.
+    pub(crate) fn sums(
+        &self,
+        batch: &DocBatch,
+        made: Option<&[Made]>,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<Sums>> {
         let present = || (0..batch.len()).filter_map(|i| Some((i, batch.text(i)?)));
         let mut sums = Vec::with_capacity(batch.len());
         let done = match &self.basis {
-            Basis::Text(losses) => {
-                let texts: Vec<_> = present().map(|(_, text)| text).collect();
-                losses.texts(&self.spec, &texts, scratch, &mut sums)
-            }
+            Basis::Text(losses) => match made {
+                Some(made) => {
+                    let tokens: Vec<_> = made.iter().map(|made| made.tokens.as_slice()).collect();
+                    losses.tokenised(&self.spec, &tokens).map(|all| sums = all)
+                }
+                None => {
+                    let texts: Vec<_> = present().map(|(_, text)| text).collect();
+                    losses.texts(&self.spec, &texts, scratch, &mut sums)
+                }
+            },
             Basis::Rating(normalizer) | Basis::Embedding(normalizer, _) => {
                 let values = self.values(batch)?;
                 present().try_for_each(|(i, text)| {
@@ -185,7 +207,13 @@ impl Scorer {
     }
 
     /// Scores a batch. `schema` is that of [`sidecar_schema`].
-    pub(crate) fn piece(&self, schema: &SchemaRef, batch: DocBatch, scratch: &mut Scratch) -> Result<Piece> {
+    pub(crate) fn piece(
+        &self,
+        schema: &SchemaRef,
+        batch: DocBatch,
+        made: Option<&[Made]>,
+        scratch: &mut Scratch,
+    ) -> Result<Piece> {
         let plain = match &batch.group {
             None => schema.clone(),
             Some(_) => Arc::new(without_last(schema)),
@@ -193,7 +221,7 @@ impl Scorer {
         let mut rows = SidecarBuilder::new(&self.spec, plain);
         let mut report = Report::default();
         let Report { tally, extremes, .. } = &mut report;
-        let mut all_sums = self.sums(&batch, scratch)?.into_iter();
+        let mut all_sums = self.sums(&batch, made, scratch)?.into_iter();
         for (i, &row) in batch.rows.iter().enumerate() {
             let id = batch.ids.value(i);
             let scored = batch.text(i).and_then(|text| Some((text, all_sums.next()?)));

@@ -11,6 +11,7 @@ use super::input::count_unread;
 use super::pipeline::{Lane, Meter, each_shard, ordered};
 use super::scorer::{Piece, Report, Scorer, sidecar_schema};
 use super::summary::{ModelUsed, ShardCounts};
+use super::tokens::{Found, Kept, ShardTokens, Tokenised, TokensWriter};
 use crate::memory::Scratch;
 
 /// The step of the commit records.
@@ -36,6 +37,8 @@ pub(crate) struct Scoring<'a> {
     pub(crate) models: &'a [ModelUsed],
     /// Where score files go: empty, or a directory with its slash.
     pub(crate) folder: &'a str,
+    /// Where tokens of documents are kept.
+    pub(crate) kept: Option<&'a Kept>,
     pub(crate) threads: usize,
     pub(crate) control: &'a Control,
 }
@@ -69,12 +72,25 @@ impl Scoring<'_> {
             Aside { job: self.job, name: format!("_quarantine/{}.jsonl", shard.name), file: None };
         let mut report = Report::default();
         let mut rows = 0;
-        let work = |scratch: &mut Scratch, mut batch: DocBatch| {
+        let kept = self.kept.map(|kept| kept.shard(self.corpus, shard, &self.scorer.tokenizers()));
+        let mut kept = kept.unwrap_or_default();
+        let mut keeping = kept.iter().map(ShardTokens::writer).collect::<Result<Vec<_>>>()?;
+        // What is kept of a batch is read as the batch is.
+        let items = reader.by_ref().map(|batch| {
+            batch.map(|batch| {
+                let found: Vec<Found> = kept.iter_mut().map(|tokens| tokens.find(&batch)).collect();
+                (batch, found)
+            })
+        });
+        let work = |scratch: &mut Scratch, (mut batch, found): (DocBatch, Vec<Found>)| {
             self.groups.apply(&mut batch)?;
-            self.scorer.piece(&schema, batch, scratch)
+            let tokens = Tokenised::of(&batch, found)?;
+            let piece = self.scorer.piece(&schema, batch, tokens.as_ref().map(Tokenised::made), scratch)?;
+            Ok((piece, tokens))
         };
-        ordered(&mut reader, lane, Scratch::default, work, |piece: Piece| {
+        ordered(items, lane, Scratch::default, work, |(piece, tokens): (Piece, Option<Tokenised>)| {
             writer.write(&piece.batch)?;
+            tokens.map_or(Ok(()), |tokens| tokens.write(&mut keeping))?;
             aside.write(&piece)?;
             rows += piece.batch.num_rows() as u64;
             meter.add(0, piece.batch.num_rows() as u64, piece.report.tally.read.tokens);
@@ -90,6 +106,7 @@ impl Scoring<'_> {
             return Err(Error::new(Code::Internal, message).at_path(&shard.url));
         }
         report.tally.check()?;
+        keeping.into_iter().try_for_each(TokensWriter::finish)?;
         let mut files = vec![writer.finish()?.finish()?];
         files.extend(aside.file.map(JobFile::finish).transpose()?);
         self.job.commit(STEP, index, files, write_state(&report)?)?;

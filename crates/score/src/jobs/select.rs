@@ -20,6 +20,7 @@ use super::scoring::{Scoring, collect};
 use super::summary::{
     CurriculumReport, Fitted, ModelUsed, SUMMARY_SCHEMA, SelectSummary, ShardCounts, Timings,
 };
+use super::tokens::{Kept, TokensKept};
 use super::writing::{Selected, Writing, added_fields};
 use crate::memory::ModelOptions;
 use crate::{Keep, ScoreSpec};
@@ -66,7 +67,8 @@ pub fn run_on(options: SelectOptions, open: OpenDevice, control: &Control) -> Re
         cutoffs: None,
     };
     let named = models.models.named().next().is_some();
-    if let (false, Some(option)) = (named, options.transformer.given()) {
+    let cached = options.token_cache.as_ref().map(|_| "tokenCache");
+    if let (false, Some(option)) = (named, options.transformer.given().or(cached)) {
         return Err(Error::invalid_argument(option, "is of transformers, and none is named"));
     }
     let request = Request::of(&options, models.models.neural(), control)?;
@@ -132,6 +134,7 @@ struct Scored<'a> {
     folder: &'a str,
     spec: ScoreSpec,
     models: Vec<ModelUsed>,
+    kept: Option<TokensKept>,
     fitted: Option<Fitted>,
     done: u64,
 }
@@ -225,6 +228,7 @@ impl<'a> Request<'a> {
             groups: &self.groups,
             models: &fit.models,
             folder: SCORES,
+            kept: None,
             threads: self.threads,
             control: self.control,
         };
@@ -234,6 +238,7 @@ impl<'a> Request<'a> {
             folder: SCORES,
             spec: fit.scorer.spec,
             models: fit.models,
+            kept: None,
             fitted: Some(fit.fitted),
             done,
         };
@@ -255,7 +260,7 @@ impl<'a> Request<'a> {
     fn by_models(self, models: &Models, open: OpenDevice) -> Result<SelectSummary> {
         self.refuse_fitting("is of models that are learnt from a target")?;
         let mut timings = Timings::default();
-        let (scorer, used) = timings.time("load", || models.load(open, self.control))?;
+        let (scorer, used) = timings.time("load", || models.load(open, &self.control.silent()))?;
         self.by_scorer(scorer, used, timings)
     }
 
@@ -270,6 +275,8 @@ impl<'a> Request<'a> {
         let more = [("selection", self.selection(&scorer.spec))];
         let config = identity::config(&scorer.spec, &models, &self.options.pool, more);
         let job = self.job(JobSpec::new("select", config))?;
+        let o = self.options;
+        let kept = Kept::open(o.token_cache.as_ref(), &o.output, scorer.tokenizers().len())?;
         let scoring = Scoring {
             job: &job,
             corpus: &self.pool,
@@ -277,11 +284,14 @@ impl<'a> Request<'a> {
             groups: &self.groups,
             models: &models,
             folder: SCORES,
+            kept: kept.as_ref(),
             threads: self.threads,
             control: self.control,
         };
         let done = timings.time("score", || scoring.run())?;
-        let scored = Scored { job: &job, folder: SCORES, spec: scorer.spec, models, fitted: None, done };
+        let kept = kept.as_ref().map(Kept::report);
+        let scored =
+            Scored { job: &job, folder: SCORES, spec: scorer.spec, models, kept, fitted: None, done };
         self.finish(&job, scored, timings)
     }
 
@@ -329,6 +339,7 @@ impl<'a> Request<'a> {
             folder: there.folder,
             spec: there.spec,
             models: there.models,
+            kept: None,
             fitted: there.fitted,
             done: 0,
         };
@@ -453,6 +464,7 @@ impl<'a> Request<'a> {
             input_bytes: self.pool.bytes(),
             shards,
             models: scored.models,
+            token_cache: scored.kept,
             fitted: scored.fitted,
             cut: span.map(|(low, high)| if lowest { high } else { low }),
             groups: match (&self.criteria.quotas, selected) {
@@ -472,7 +484,7 @@ impl<'a> Request<'a> {
         let encode = |e| Error::new(Code::Internal, format!("the report does not serialise: {e}"));
         let mut value = serde_json::to_value(summary).map_err(encode)?;
         if let Some(fields) = value.as_object_mut() {
-            ["output", "shards", "timings"].iter().for_each(|field| _ = fields.remove(*field));
+            ["output", "shards", "tokenCache", "timings"].iter().for_each(|field| _ = fields.remove(*field));
         }
         for model in value["models"].as_array_mut().into_iter().flatten() {
             // Where models were is no property of the result; their hashes are.

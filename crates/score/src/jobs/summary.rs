@@ -9,6 +9,7 @@ pub use gristmill_select::{GroupReport, Reason, Tally};
 use serde::{Deserialize, Serialize};
 
 use super::options::Method;
+use super::tokens::TokensKept;
 use crate::ScoreSpec;
 
 /// The version of the JSON form of every summary.
@@ -305,6 +306,9 @@ pub struct ScoreSummary {
     pub shards: ShardCounts,
     /// The models used.
     pub models: Vec<ModelUsed>,
+    /// What the cache of tokens was good for, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_cache: Option<TokensKept>,
     /// What was fitted on the target.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fitted: Option<Fitted>,
@@ -347,6 +351,9 @@ pub struct SelectSummary {
     pub shards: ShardCounts,
     /// The models used.
     pub models: Vec<ModelUsed>,
+    /// What the cache of tokens was good for, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_cache: Option<TokensKept>,
     /// What was fitted on the target.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fitted: Option<Fitted>,

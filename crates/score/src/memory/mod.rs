@@ -66,6 +66,7 @@ use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Schema, SchemaRef};
 use gristmill_core::{Code, Control, Device, Error, Result};
 use gristmill_cpu::ops;
+use gristmill_lm::Tokenizer;
 use gristmill_ngram::normalize::NormalizerSpec;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -211,6 +212,18 @@ pub trait LossModel: Send + Sync {
             sums.push(self.text(spec, text, scratch)?);
         }
         Ok(())
+    }
+
+    /// What makes tokens of text before anything is scored: one for each vocabulary that differs, and none where the
+    /// model does not work so.
+    fn tokenizers(&self) -> Vec<&Tokenizer> {
+        Vec::new()
+    }
+
+    /// The sums of texts whose tokens are known, given for each of [`tokenizers`](Self::tokenizers).
+    fn tokenised(&self, spec: &ScoreSpec, texts: &[&[Vec<u32>]]) -> Result<Vec<Sums>> {
+        let _ = (spec, texts);
+        Err(Error::new(Code::Internal, "a model without a tokenizer was given tokens"))
     }
 
     /// The sums of tokens that are the model's own ids.

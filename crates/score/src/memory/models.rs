@@ -116,13 +116,13 @@ impl ModelOptions {
         control: &Control,
     ) -> Result<Option<Arc<dyn LossModel>>> {
         if !loaded.is_empty() {
-            return Ok(Some(Arc::new(self.of_loaded(method, loaded, control)?)));
+            return Ok(Some(Arc::new(self.of_loaded(method, loaded, &control.silent())?)));
         }
         if self.named().next().is_none() {
             return Ok(None);
         }
         let files = self.files(method.unwrap_or_else(|| self.method()))?;
-        Ok(Some(self.read(&files, open, control)?.0.into()))
+        Ok(Some(self.read(&files, open, &control.silent())?.0.into()))
     }
 
     /// Reads these files; also the SHA-256 of each.

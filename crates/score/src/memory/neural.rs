@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gristmill_core::{Code, Control, DType, Device, Error, Result};
 use gristmill_lm::windows::{Plan, Window};
-use gristmill_lm::{LanguageModel, LoadOptions, Tokens};
+use gristmill_lm::{LanguageModel, LoadOptions, Tokenizer, Tokens};
 use gristmill_ngram::normalize::NormalizerSpec;
 use serde::{Deserialize, Serialize};
 
@@ -317,12 +317,20 @@ impl LossModel for Neural {
     }
 
     fn texts(&self, spec: &ScoreSpec, texts: &[&str], _: &mut Scratch, sums: &mut Vec<Sums>) -> Result<()> {
-        let kinds = if self.shared { 1 } else { self.models.len() };
-        let tokens = self.models[..kinds].iter().map(|m| m.tokenizer().encode_batch(texts));
+        let tokens = self.tokenizers().into_iter().map(|t| t.encode_batch(texts));
         let tokens = tokens.collect::<Result<Vec<_>>>()?;
         let documents: Vec<&[Vec<u32>]> = tokens.iter().map(Vec::as_slice).collect();
         sums.extend(self.sums(spec, &documents)?);
         Ok(())
+    }
+
+    fn tokenizers(&self) -> Vec<&Tokenizer> {
+        let kinds = if self.shared { 1 } else { self.models.len() };
+        self.models[..kinds].iter().map(|m| m.tokenizer()).collect()
+    }
+
+    fn tokenised(&self, spec: &ScoreSpec, texts: &[&[Vec<u32>]]) -> Result<Vec<Sums>> {
+        self.sums(spec, texts)
     }
 
     fn tokens(&self, spec: &ScoreSpec, ids: &[u32], _: &mut Scratch) -> Result<Sums> {
