@@ -1,0 +1,116 @@
+//! Privacy loss distributions: composed numerically, with a bound on every error.
+//!
+//! The loss `L = ln(P(x) / Q(x))` of an outcome `x ~ P` says all there is to say about a pair of distributions:
+//! `delta(epsilon) = E[(1 - exp(epsilon - L))_+]`, and losses of independent steps add. So the loss of a run is a sum of
+//! many independent losses, and its distribution a convolution.
+//!
+//! # How
+//!
+//! 1. **Where to look** ([`saddle`]). The cumulant function `K(theta) = ln E[exp(theta L)]` of the run, by quadrature,
+//!    gives the tilt at which losses near the epsilon in question are typical, and how far around it anything counts.
+//! 2. **Grid** ([`grid`]). Every loss is split between its two neighbours on a grid so that the masses under `P` and
+//!    under `Q` are both kept. This is the pair whose `delta(epsilon)` is the true one on the grid and the chord of
+//!    `exp(epsilon)` between ("Connect the Dots", Doroshenko, Ghazi, Kamath, Kumar and Manurangsi 2022): it dominates
+//!    the true pair, so that what follows can only over-state the loss. Infinite ends count as infinite losses.
+//! 3. **Composition** ([`compose`]). The masses are tilted by `exp(theta L) / E[exp(theta L)]`, transformed, raised to
+//!    the power of the number of steps, transformed back, and the tilt is undone. The window around the tilted mean then
+//!    needs some ten standard deviations, not the whole range of losses, and rounding is small *relative* to a tail of
+//!    `1e-6` or `1e-60`, where an FFT without a tilt has an absolute floor around `1e-12`.
+//!
+//! # What is added to the result
+//!
+//! The mass of infinite losses; a Chernoff bound, of the masses on the grid, on losses above the window; a bound on the
+//! rounding of both transforms and of the power, for each cell; a factor for the rounding of tilts. What wraps around from
+//! either end of the window adds to a result and takes nothing away. Where the bounds use up the delta that was asked
+//! for, the answer is an error.
+
+mod compose;
+mod grid;
+mod saddle;
+
+use gristmill_core::{Code, Error, Result};
+
+use crate::mechanism::Mechanism;
+use crate::normal;
+use compose::Composed;
+use saddle::{Direction, Saddle, Window};
+
+/// What the grid may add to epsilon, relative to it; about two thirds of this in practice.
+const TOLERANCE: f64 = 2e-4;
+/// The most cells of a grid. A run that would need more gets a wider, looser one: still an upper bound.
+const MAX_CELLS: f64 = (1 << 20) as f64;
+/// The longest transform.
+const MAX_WINDOW: usize = 1 << 21;
+/// Which part of delta goes to the ends that are cut off.
+const TAIL: f64 = 1e-9;
+/// Deltas below are refused: products of masses around them leave the range of `f64`.
+pub(crate) const FLOOR: f64 = 1e-250;
+
+/// The least epsilon that holds at `delta`, rounded up; the larger one of both directions of adjacency.
+pub(crate) fn epsilon(steps: &[(Mechanism, u64)], delta: f64) -> Result<f64> {
+    let ends = ends(steps, delta)?;
+    larger(|direction| {
+        let saddle = Saddle::at_delta(steps, direction, delta, ends);
+        let window = saddle.window(delta * TAIL);
+        composed(steps, &saddle, &window, ends)?.epsilon(delta)
+    })
+}
+
+/// The least delta at which `epsilon` holds, rounded up; the larger one of both directions of adjacency.
+pub(crate) fn delta(steps: &[(Mechanism, u64)], epsilon: f64) -> Result<f64> {
+    larger(|direction| {
+        let Some(bound) = Saddle::chernoff(steps, direction, epsilon) else {
+            return Ok(0.0); // No loss is that large.
+        };
+        let bound = bound.max(FLOOR);
+        let ends = ends(steps, bound)?;
+        let saddle = Saddle::at_delta(steps, direction, bound, ends);
+        let window = saddle.window(bound * TAIL).down_to(epsilon);
+        Ok(composed(steps, &saddle, &window, ends)?.delta(epsilon))
+    })
+}
+
+/// The larger answer of both directions.
+fn larger(answer: impl Fn(Direction) -> Result<f64> + Sync) -> Result<f64> {
+    let (remove, add) = rayon::join(|| answer(Direction::Remove), || answer(Direction::Add));
+    Ok(remove?.max(add?))
+}
+
+/// The cells of a window: losses `(first + i) h` for `i` below `length`.
+struct Cells {
+    h: f64,
+    first: i64,
+    length: usize,
+}
+
+/// How many standard deviations out a step is looked at, for a delta of about the given size.
+fn ends(steps: &[(Mechanism, u64)], delta: f64) -> Result<f64> {
+    let total: f64 = steps.iter().map(|(_, n)| *n as f64).sum();
+    normal::tail_quantile(delta * TAIL / total).ok_or_else(|| below_floor(delta))
+}
+
+/// The distribution of the whole loss in a window around the saddle.
+fn composed(steps: &[(Mechanism, u64)], saddle: &Saddle, window: &Window, ends: f64) -> Result<Composed> {
+    let total: f64 = steps.iter().map(|(_, n)| *n as f64).sum();
+    // Splitting a loss adds at most h^2/8 to the cumulant's growth, times theta (theta + 1): see `grid`.
+    let h = (8.0 * TOLERANCE * saddle.loss.max(1e-3) / ((saddle.sharp + 1.0) * total)).sqrt();
+    let range = steps.iter().map(|(m, _)| grid::range(m, ends)).fold(0.0, f64::max);
+    // Splitting also spreads the sum, by at most half a cell a step: ten standard deviations of it on either side of the
+    // window, so that a bulk of losses close below does not wrap around, and losses that are bounded stay inside.
+    let spread = 5.0 * total.sqrt() + 4.0;
+    let cells = |h: f64| window.width() / h + 2.0 * spread;
+    let h = h.max(range / MAX_CELLS).max(window.width() / (MAX_WINDOW as f64 - 2.0 * spread).max(1e3));
+    let length = (cells(h) as usize).next_power_of_two().clamp(1 << 10, MAX_WINDOW);
+    // Room that is left over makes the grid finer, where that is cheap.
+    let spare = window.width() / (length as f64 - 2.0 * spread).max(1.0);
+    let h = if range / spare < 1e5 { spare.clamp(0.25 * h, h) } else { h };
+    let first = (window.low / h - spread).floor() as i64;
+    Composed::new(steps, saddle, window.above, &Cells { h, first, length }, ends)
+}
+
+fn below_floor(delta: f64) -> Error {
+    let message = format!("a delta of {delta:e} is below what this can bound for these steps");
+    Error::new(Code::InvalidArgument, message)
+        .at_column("delta")
+        .hint("ask for a larger delta; customary is less than one over the number of examples")
+}
