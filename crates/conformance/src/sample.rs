@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gristmill_core::ops::{ActivationKind, Draw as Philox, Op, Reduction};
+use gristmill_core::ops::{ActivationKind, AdamwRule, Draw as Philox, Moments, Op, Reduction};
 use gristmill_core::payload::{Chunking, PayloadLayout};
 use gristmill_core::{Device, Result, Tensor};
 use serde::Serialize;
@@ -277,6 +277,26 @@ fn describe(op: &Op) -> Described<'_> {
         ),
         Op::PayloadNorm(o) => {
             (payload(&o.chunking, &o.layout), vec![("payloads", &o.payloads)], vec![("out", &o.out)])
+        }
+        Op::Adamw(o) => {
+            let AdamwRule { beta1, beta2, eps, step, keep, grad_scale } = o.rule;
+            let singles = [("eps", eps), ("step", step), ("keep", keep), ("gradScale", grad_scale)];
+            let mut scalars = vec![("beta1", number(beta1)), ("beta2", number(beta2))];
+            scalars.extend(singles.map(|(name, x)| (name, number(x.into()))));
+            if let Some(noise) = o.noise {
+                scalars.push(("seed", json!(noise.seed.to_string())));
+                scalars.push(("stream", json!(noise.stream.to_string())));
+            }
+            let (state, maps) = match &o.moments {
+                Moments::Full { m, v } => ([("m", m), ("v", v)], None),
+                Moments::Int8 { codes, absmax, maps } => ([("codes", codes), ("absmax", absmax)], Some(maps)),
+            };
+            let mut inputs = vec![("grad", &o.grad), state[0], state[1]];
+            inputs.extend(maps.map(|maps| ("maps", maps)));
+            if keep != 0.0 {
+                inputs.push(("param", &o.param));
+            }
+            (scalars, inputs, vec![("param", &o.param), state[0], state[1]])
         }
         _ => (vec![], vec![], vec![]),
     };

@@ -10,6 +10,7 @@ macro_rules! kernels {
 
 kernels!(
     "activation",
+    "adamw",
     "attention",
     "axpby",
     "bias_add",

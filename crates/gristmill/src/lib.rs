@@ -28,6 +28,7 @@ pub use gristmill_data as data;
 pub use gristmill_lm as lm;
 pub use gristmill_mix as mix;
 pub use gristmill_ngram as ngram;
+pub use gristmill_optim as optim;
 pub use gristmill_privacy as privacy;
 pub use gristmill_score as score;
 pub use gristmill_select as select;

@@ -2,28 +2,11 @@
 // element.
 #params n out_at skip block_lo block_hi stream_lo stream_hi seed_lo seed_hi
 #include math
+#include philox
 @group(0) @binding(0) var<storage, read_write> out: array<u32>;
 
-// The two halves of a product, low first; WGSL has no 64-bit product.
-fn product(a: u32, b: u32) -> vec2<u32> {
-  let low = (a & 0xffffu) * (b & 0xffffu);
-  let cross = (a >> 16u) * (b & 0xffffu);
-  let other = (a & 0xffffu) * (b >> 16u);
-  let middle = (low >> 16u) + (cross & 0xffffu) + (other & 0xffffu);
-  let high = (a >> 16u) * (b >> 16u) + (cross >> 16u) + (other >> 16u) + (middle >> 16u);
-  return vec2(a * b, high);
-}
-
 fn block_of(lo: u32, hi: u32) -> vec4<u32> {
-  var c = vec4(lo, hi, p.stream_lo, p.stream_hi);
-  var key = vec2(p.seed_lo, p.seed_hi);
-  for (var round = 0u; round < 10u; round++) {
-    let a = product(0xD2511F53u, c.x);
-    let b = product(0xCD9E8D57u, c.z);
-    c = vec4(b.y ^ c.y ^ key.x, b.x, a.y ^ c.w ^ key.y, a.x);
-    key += vec2(0x9E3779B9u, 0xBB67AE85u);
-  }
-  return c;
+  return philox4x32_10(vec4(lo, hi, p.stream_lo, p.stream_hi), vec2(p.seed_lo, p.seed_hi));
 }
 
 // ((bits >> 9) + 1/2) * 2^-23: exact.

@@ -13,17 +13,18 @@ macro_rules! texts {
     };
 }
 
-const TEXTS: &[(&str, &str)] = texts!("": "activation" "attention" "axpby" "bias_add" "cast" "copy" "fill" "gather"
+const TEXTS: &[(&str, &str)] = texts!("": "activation" "adamw" "attention" "axpby" "bias_add" "cast" "copy" "fill" "gather"
     "linear_nll" "loss_reduction" "matmul" "nll" "norm" "payload_norm" "philox" "rope" "row_norm_scale" "row_reduce" "scale"
     "segment_reduce" "softmax_stats" "subgroups" "topk" "topk_aggregate" "topk_encode");
 
-const LIBRARIES: &[(&str, &str)] = texts!("lib/": "activations" "bits" "element" "load" "lse" "main" "math" "payload" "payload_scale" "reduce" "reduction"
+const LIBRARIES: &[(&str, &str)] = texts!("lib/": "activations" "adam" "adam_stored" "bits" "element" "load" "lse" "main" "math" "payload" "payload_scale" "philox" "reduce" "reduction"
     "rows" "segments" "stream" "sum" "target" "tile" "topk_large" "topk_order" "topk_pick" "words");
 
 /// A definition and the values that it takes.
 type Choice = (&'static str, &'static [&'static str]);
 
 const FLOATS: &[&str] = &["f32", "bf16", "f16"];
+const HALVES: &[&str] = &["f32", "bf16"];
 const ALL: &[&str] = &["f32", "bf16", "f16", "u8", "i32", "u32"];
 const FLAG: &[&str] = &["0", "1"];
 const ONLY_F32: &[&str] = &["f32"];
@@ -38,6 +39,34 @@ const VARIANTS: &[(&str, &[Choice])] = &[
     (
         "activation",
         &[("KIND", &["gelu", "gelu_tanh", "silu"]), ("OUT", FLOATS), ("BIAS", FLAG), ("TIMES", FLAG)],
+    ),
+    (
+        "adamw",
+        &[("TARGET", &["all"]), ("STATE", ONLY_F32), ("G", HALVES), ("OUT", ONLY_F32), ("NOISE", &["0"])],
+    ),
+    (
+        "adamw",
+        &[
+            ("TARGET", &["param"]),
+            ("STATE", &["f32", "bf16", "int8"]),
+            ("G", HALVES),
+            ("OUT", HALVES),
+            ("NOISE", FLAG),
+        ],
+    ),
+    (
+        "adamw",
+        &[
+            ("TARGET", &["m", "v"]),
+            ("STATE", &["f32", "int8"]),
+            ("G", HALVES),
+            ("OUT", ONLY_F32),
+            ("NOISE", &["0"]),
+        ],
+    ),
+    (
+        "adamw",
+        &[("TARGET", &["m", "v"]), ("STATE", &["bf16"]), ("G", HALVES), ("OUT", &["bf16"]), ("NOISE", FLAG)],
     ),
     ("attention", &[("STAGE", &["check"])]),
     ("attention", &[("STAGE", &["tiles"]), ("SIZE", &["64", "128", "256"]), ("X", FLOATS), ("CARRY", FLAG)]),

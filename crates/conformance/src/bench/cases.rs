@@ -2,9 +2,10 @@
 
 use gristmill_core::device::DeviceKind;
 use gristmill_core::ops::{
-    Activation, ActivationKind, Attention, Axpby, BiasAdd, Cast, Copy, Draw, Fill, Gather, LinearNll,
-    LossReduction, Matmul, Nll, Norm, NormKind, Op, PayloadNorm, Philox, Reduction, Rope, RowNormScale,
-    RowReduce, Scale, SegmentReduce, SoftmaxStats, Topk, TopkAggregate, TopkEncode,
+    Activation, ActivationKind, Adamw, AdamwRule, Attention, Axpby, BiasAdd, Cast, Copy, Draw, Fill, Gather,
+    LinearNll, LossReduction, Matmul, Moments, Nll, Noise, Norm, NormKind, Op, PayloadNorm, Philox,
+    Reduction, Rope, RowNormScale, RowReduce, Scale, SegmentReduce, SoftmaxStats, Topk, TopkAggregate,
+    TopkEncode, dynamic_map,
 };
 use gristmill_core::payload::{Chunking, IndexCodec, PayloadLayout, Quantizer};
 use gristmill_core::{DType, Device, Result, Tensor};
@@ -148,6 +149,7 @@ pub(super) fn cases(device: &Device) -> Vec<BenchCase> {
         transformers(&s),
         selections(&s),
         exchanges(&s),
+        optimizers(&s),
     ]
     .into_iter()
     .flatten()
@@ -364,6 +366,41 @@ fn selections(s: &Sizes) -> Vec<BenchCase> {
         philox(Draw::Normal, "normal"),
         topk(4096, 64),
         topk(1 << 20, 10_486),
+    ]
+}
+
+/// A step of Adam on n weights, by the type of its state.
+fn optimizers(s: &Sizes) -> Vec<BenchCase> {
+    let n = s.n;
+    let rule = AdamwRule { beta1: 0.9, beta2: 0.999, eps: 1e-8, step: 1e-3, keep: 0.999, grad_scale: 1.0 };
+    let adamw = |param: DType, state: &'static str, noise: Option<Noise>| {
+        let rounding = if noise.is_some() { "/noise" } else { "" };
+        case("adamw", format!("{n}/{param}/{state}{rounding}"), Bind::Copy, move |device| {
+            let full = |dtype: DType| -> Result<Moments> {
+                Ok(Moments::Full { m: device.zeros(dtype, [n])?, v: device.zeros(dtype, [n])? })
+            };
+            let moments = match state {
+                "f32" => full(DType::F32)?,
+                "bf16" => full(DType::Bf16)?,
+                _ => {
+                    let blocks = n.div_ceil(Moments::BLOCK);
+                    let maps = [dynamic_map(true), dynamic_map(false)].concat();
+                    Moments::Int8 {
+                        codes: device.zeros(DType::U32, [2, blocks, Moments::BLOCK / 4])?,
+                        absmax: device.zeros(DType::F32, [2, blocks])?,
+                        maps: device.tensor(maps, [2, 256])?,
+                    }
+                }
+            };
+            let (grad, param) = (normal(device, param, &[n])?, normal(device, param, &[n])?);
+            Ok(Adamw { grad, param, moments, rule, noise })
+        })
+    };
+    vec![
+        adamw(DType::F32, "f32", None),
+        adamw(DType::F32, "int8", None),
+        adamw(DType::Bf16, "f32", Some(Noise { seed: 1, stream: 2 })),
+        adamw(DType::Bf16, "bf16", Some(Noise { seed: 1, stream: 2 })),
     ]
 }
 

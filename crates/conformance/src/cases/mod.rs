@@ -1,5 +1,6 @@
 //! The table itself, an operation or a family a file.
 
+mod adamw;
 mod attention;
 mod elementwise;
 mod faults;
@@ -32,6 +33,7 @@ pub fn cases() -> Vec<Case> {
         transformer::cases(),
         attention::cases(),
         payload::cases(),
+        adamw::cases(),
         faults::cases(),
     ]
     .into_iter()

@@ -10,6 +10,7 @@
 //! always: reductions have a fixed order, and no floating-point atomics are used.
 
 mod activation;
+mod adamw;
 mod attention;
 mod axpby;
 mod bias_add;
@@ -36,6 +37,10 @@ mod topk_aggregate;
 mod topk_encode;
 
 pub use activation::{Activation, ActivationKind, ActivationOptions};
+pub use adamw::{
+    Adamw, AdamwRule, DecayOrder, EpsPlacement, Moments, Noise, block_unit, code, dynamic_map, flush,
+    midpoints,
+};
 pub use attention::{Attention, AttentionOptions};
 pub use axpby::Axpby;
 pub use bias_add::BiasAdd;
@@ -276,6 +281,8 @@ ops! {
     TopkAggregate,
     /// The sum of squares of a payload.
     PayloadNorm,
+    /// A step of Adam with decoupled weight decay.
+    Adamw,
 }
 
 impl Op {

@@ -1,6 +1,7 @@
 //! The fast versions.
 
 mod activation;
+mod adamw;
 mod attention;
 mod axpby;
 mod bias_add;
@@ -71,6 +72,7 @@ pub(crate) fn run(op: &Op, access: &Access) -> Result<()> {
         Op::TopkEncode(op) => topk_encode::run(op, access),
         Op::TopkAggregate(op) => topk_aggregate::run(op, access),
         Op::PayloadNorm(op) => payload_norm::run(op, access),
+        Op::Adamw(op) => adamw::run(op, access),
         other => Err(crate::reference::not_yet(other)),
     }
 }

@@ -1,6 +1,7 @@
 //! The definitions: scalar code in the order in which one would write the formula, in `f64`, rounded once at the end.
 
 mod activation;
+mod adamw;
 mod attention;
 mod axpby;
 mod bias_add;
@@ -60,6 +61,7 @@ pub(crate) fn run(op: &Op, access: &Access) -> Result<()> {
         Op::TopkEncode(op) => topk_encode::run(op, access),
         Op::TopkAggregate(op) => topk_aggregate::run(op, access),
         Op::PayloadNorm(op) => payload_norm::run(op, access),
+        Op::Adamw(op) => adamw::run(op, access),
         other => Err(not_yet(other)),
     }
 }

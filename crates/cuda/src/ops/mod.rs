@@ -1,6 +1,7 @@
 //! What to launch for each operation, and the geometry that they share.
 
 mod activation;
+mod adamw;
 mod attention;
 mod axpby;
 mod bias_add;
@@ -62,6 +63,7 @@ pub(crate) fn run(op: &Op, cx: &mut Context<'_>) -> Result<()> {
         Op::TopkEncode(op) => topk_encode::run(op, cx),
         Op::TopkAggregate(op) => topk_aggregate::run(op, cx),
         Op::PayloadNorm(op) => payload_norm::run(op, cx),
+        Op::Adamw(op) => adamw::run(op, cx),
         other => Err(Error::new(Code::Unsupported, format!("no CUDA kernel for {}", other.name()))),
     }
 }

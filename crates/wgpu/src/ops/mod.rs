@@ -1,6 +1,7 @@
 //! The operations: for each, its bindings, how it is cut into pieces that bindings can show, and its dispatches.
 
 mod activation;
+mod adamw;
 mod attention;
 mod axpby;
 mod bias_add;
@@ -71,6 +72,7 @@ pub(crate) fn run(ctx: &mut Context, serial: u64, op: &Op, buffers: &Buffers) ->
         Op::TopkEncode(op) => topk_encode::run(run, op),
         Op::TopkAggregate(op) => topk_aggregate::run(run, op),
         Op::PayloadNorm(op) => payload_norm::run(run, op),
+        Op::Adamw(op) => adamw::run(run, op),
         _ => Err(Error::new(Code::Unsupported, "the wgpu backend does not do it")),
     }
 }
@@ -118,7 +120,8 @@ pub(crate) fn supports(op: &Op) -> Support {
         | Op::BiasAdd(_)
         | Op::TopkEncode(_)
         | Op::TopkAggregate(_)
-        | Op::PayloadNorm(_) => Support::Native,
+        | Op::PayloadNorm(_)
+        | Op::Adamw(_) => Support::Native,
         other => Support::Unsupported(format!("the wgpu backend does not do {}", other.name())),
     }
 }

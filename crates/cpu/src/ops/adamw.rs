@@ -1,0 +1,193 @@
+use gristmill_core::ops::{Adamw, AdamwRule, Moments, Noise, block_unit, code, flush, midpoints};
+use gristmill_core::{DType, Result};
+use half::bf16;
+use rayon::prelude::*;
+
+use super::lanes::{dispatch, max};
+use super::{PARALLEL, TASK};
+use crate::access::Access;
+use crate::float::Float;
+use crate::number::unexpected;
+
+const BLOCK: usize = Moments::BLOCK;
+
+/// Evaluates an expression with a name for the Rust type of `f32` or `bf16`.
+macro_rules! with {
+    ($dtype:expr, $T:ident => $body:expr) => {
+        match $dtype {
+            DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            DType::Bf16 => {
+                type $T = bf16;
+                $body
+            }
+            other => Err(unexpected(other)),
+        }
+    };
+}
+
+pub(super) fn run(op: &Adamw, access: &Access) -> Result<()> {
+    with!(op.grad.dtype(), G => with!(op.param.dtype(), P => {
+        let grad = access.input::<G>(&op.grad)?;
+        let param = access.output::<P>(&op.param)?;
+        let step = Step { rule: op.rule, betas: op.rule.betas(), noise: op.noise };
+        match &op.moments {
+            Moments::Full { m, v } => with!(m.dtype(), S => {
+                step.full(grad, param, [access.output::<S>(m)?, access.output::<S>(v)?]);
+                Ok(())
+            }),
+            Moments::Int8 { codes, absmax, maps } => {
+                let maps = access.input::<f32>(maps)?;
+                step.int8(grad, param, [access.output::<u32>(codes)?], access.output::<f32>(absmax)?, maps);
+                Ok(())
+            }
+        }
+    }))
+}
+
+#[derive(Clone, Copy)]
+struct Step {
+    rule: AdamwRule,
+    betas: [f32; 4],
+    noise: Option<Noise>,
+}
+
+impl Step {
+    /// The parameter of an element after the step.
+    #[inline(always)]
+    fn moved(&self, param: f32, m: f32, v: f32, counts: bool) -> f32 {
+        let rule = &self.rule;
+        let direction = if counts { m / (v.sqrt() + rule.eps) } else { 0.0 };
+        // Nothing is kept of what may be no number.
+        let kept = if rule.keep == 0.0 { 0.0 } else { rule.keep * param };
+        let moved = kept - rule.step * direction;
+        if counts | (rule.keep == 0.0) { moved } else { param }
+    }
+
+    /// A number as it is stored: of parameter (0), `m` (1) or `v` (2) of element `i`.
+    #[inline(always)]
+    fn stored<T: Float>(&self, i: usize, which: usize, x: f32) -> T {
+        match self.noise {
+            Some(noise) if T::DTYPE == DType::Bf16 => {
+                let bits = Noise::round(x, noise.bits(i as u32)[which]);
+                T::narrow(f32::from_bits(u32::from(bits) << 16))
+            }
+            _ => T::narrow(x),
+        }
+    }
+
+    fn full<G: Float, P: Float, S: Float>(self, grad: &[G], param: &mut [P], [m, v]: [&mut [S]; 2]) {
+        let work = |(task, (((grad, param), m), v)): (usize, (((&[G], &mut [P]), &mut [S]), &mut [S]))| {
+            dispatch(
+                #[inline(always)]
+                || match self.noise {
+                    // So that the loop without noise has no branch in it.
+                    None => Step { noise: None, ..self }.elements(task * TASK, grad, param, m, v),
+                    Some(_) => self.elements(task * TASK, grad, param, m, v),
+                },
+            );
+        };
+        if param.len() < PARALLEL {
+            return work((0, (((grad, param), m), v)));
+        }
+        let pieces = grad.par_chunks(TASK).zip(param.par_chunks_mut(TASK));
+        pieces.zip(m.par_chunks_mut(TASK)).zip(v.par_chunks_mut(TASK)).enumerate().for_each(work);
+    }
+
+    #[inline(always)]
+    fn elements<G: Float, P: Float, S: Float>(
+        self,
+        first: usize,
+        grad: &[G],
+        param: &mut [P],
+        m: &mut [S],
+        v: &mut [S],
+    ) {
+        let n = grad.len();
+        let (param, m, v) = (&mut param[..n], &mut m[..n], &mut v[..n]);
+        for i in 0..n {
+            let (next_m, next_v, counts) =
+                self.rule.moments(self.betas, grad[i].widen(), m[i].widen(), v[i].widen());
+            param[i] = self.stored(first + i, 0, self.moved(param[i].widen(), next_m, next_v, counts));
+            m[i] = self.stored(first + i, 1, next_m);
+            v[i] = self.stored(first + i, 2, next_v);
+        }
+    }
+
+    fn int8<G: Float, P: Float>(
+        self,
+        grad: &[G],
+        param: &mut [P],
+        [codes]: [&mut [u32]; 1],
+        absmax: &mut [f32],
+        maps: &[f32],
+    ) {
+        let blocks = absmax.len() / 2;
+        let (maps_m, maps_v) = maps.split_at(256);
+        let tables = [Table::new(maps_m), Table::new(maps_v)];
+        let (m_codes, v_codes) = codes.split_at_mut(64 * blocks);
+        let (m_absmax, v_absmax) = absmax.split_at_mut(blocks);
+        let work =
+            |(block, (((((grad, param), m_codes), v_codes), m_absmax), v_absmax)): (usize, Blocks<G, P>)| {
+                dispatch(
+                    #[inline(always)]
+                    || {
+                        let (mut m, mut v) = ([0f32; BLOCK], [0f32; BLOCK]);
+                        tables[0].decode(m_codes, *m_absmax, &mut m);
+                        tables[1].decode(v_codes, *v_absmax, &mut v);
+                        let n = grad.len();
+                        self.elements(block * BLOCK, grad, param, &mut m[..n], &mut v[..n]);
+                        // Whatever codes were behind the last element.
+                        m[n..].fill(0.0);
+                        v[n..].fill(0.0);
+                        *m_absmax = tables[0].encode(&m, m_codes);
+                        *v_absmax = tables[1].encode(&v, v_codes);
+                    },
+                );
+            };
+        let pieces = grad.par_chunks(BLOCK).zip(param.par_chunks_mut(BLOCK));
+        let pieces = pieces.zip(m_codes.par_chunks_mut(64)).zip(v_codes.par_chunks_mut(64));
+        let pieces = pieces.zip(m_absmax.par_iter_mut()).zip(v_absmax.par_iter_mut()).enumerate();
+        pieces.with_min_len(PARALLEL / BLOCK).for_each(work);
+    }
+}
+
+/// A block of each operand of a step with codes.
+type Blocks<'a, G, P> =
+    (((((&'a [G], &'a mut [P]), &'a mut [u32]), &'a mut [u32]), &'a mut f32), &'a mut f32);
+
+/// A map, and what lies midway between its numbers.
+struct Table {
+    map: [f32; 256],
+    middle: [f32; 256],
+}
+
+impl Table {
+    fn new(map: &[f32]) -> Self {
+        Self { map: std::array::from_fn(|i| map[i]), middle: midpoints(map) }
+    }
+
+    #[inline(always)]
+    fn decode(&self, codes: &[u32], absmax: f32, values: &mut [f32; BLOCK]) {
+        let absmax = flush(absmax);
+        for (word, values) in codes.iter().zip(values.chunks_exact_mut(4)) {
+            for (byte, value) in values.iter_mut().enumerate() {
+                *value = flush(self.map[(word >> (8 * byte)) as usize & 255] * absmax);
+            }
+        }
+    }
+
+    /// Writes the codes of a block; its scale.
+    #[inline(always)]
+    fn encode(&self, values: &[f32; BLOCK], codes: &mut [u32]) -> f32 {
+        let greatest = max::<_, u32, 16>(&values[..], 0, |x| x.to_bits() & 0x7FFF_FFFF);
+        let unit = block_unit(f32::from_bits(greatest));
+        for (word, values) in codes.iter_mut().zip(values.chunks_exact(4)) {
+            let codes = [0, 1, 2, 3].map(|i| code(&self.middle, values[i], unit));
+            *word = u32::from_le_bytes(codes);
+        }
+        unit.0
+    }
+}

@@ -1,0 +1,23 @@
+//! Orthonormal bases and polar factors, composed of products on a device and small problems on the host.
+
+mod exact;
+mod newton_schulz;
+mod orthonormalize;
+mod range;
+
+pub use exact::leading_vectors;
+pub use newton_schulz::newton_schulz;
+pub use orthonormalize::orthonormalize;
+pub use range::{RangeOptions, captured_energy, range_find};
+
+use gristmill_core::{DType, Result, Tensor};
+
+/// The tensor itself, or its numbers as `f32`.
+pub(crate) fn f32_of(x: &Tensor) -> Result<Tensor> {
+    if x.dtype() == DType::F32 { Ok(x.clone()) } else { x.cast(DType::F32) }
+}
+
+/// The sum of the squares of all elements, as a tensor of one.
+pub(crate) fn sum_squares(x: &Tensor) -> Result<Tensor> {
+    x.reshape([1, x.len()])?.row_reduce(gristmill_core::ops::Reduction::SumSquares)
+}

@@ -1,0 +1,375 @@
+use gristmill_core::ops::{AdamwRule, Copy, Matmul, MatmulOptions, Moments, Noise};
+use gristmill_core::{Code, DType, Device, Error, Result, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::linalg::{RangeOptions, f32_of, leading_vectors, range_find};
+use crate::{CondaOptions, GaLoreOptions, ProjType, Refresh, StateType, moments};
+
+/// Bases whose agreement Q-GaLore looks at.
+const QUEUE: usize = 5;
+
+/// Which sides of a matrix have a basis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sides {
+    /// `[rows, rank]`; what is kept is `[columns, rank]`.
+    Left,
+    /// `[columns, rank]`; what is kept is `[rows, rank]`.
+    Right,
+    /// Both; what is kept is `[rank, rank]`.
+    Both,
+}
+
+impl Sides {
+    pub(crate) fn of(kind: ProjType, rows: usize, columns: usize) -> Self {
+        match kind {
+            ProjType::Std if rows >= columns => Sides::Right,
+            ProjType::Std => Sides::Left,
+            ProjType::ReverseStd if rows >= columns => Sides::Left,
+            ProjType::ReverseStd => Sides::Right,
+            ProjType::Left => Sides::Left,
+            ProjType::Right => Sides::Right,
+            ProjType::Full => Sides::Both,
+        }
+    }
+
+    /// The shapes of bases, and of what is kept.
+    pub(crate) fn shapes(self, rows: usize, columns: usize, rank: usize) -> (Vec<[usize; 2]>, [usize; 2]) {
+        match self {
+            Sides::Left => (vec![[rows, rank]], [columns, rank]),
+            Sides::Right => (vec![[columns, rank]], [rows, rank]),
+            Sides::Both => (vec![[rows, rank], [columns, rank]], [rank, rank]),
+        }
+    }
+
+    /// Whether each basis is of the right side.
+    fn rights(self) -> &'static [bool] {
+        match self {
+            Sides::Left => &[false],
+            Sides::Right => &[true],
+            Sides::Both => &[false, true],
+        }
+    }
+}
+
+/// What of a state in a subspace is no tensor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Progress {
+    /// Bases so far.
+    pub(crate) refreshes: u64,
+    /// Steps from one basis to the next, which may have grown.
+    pub(crate) gap: u64,
+    /// Agreement of the last bases.
+    pub(crate) cosines: Vec<f64>,
+}
+
+/// The state of a matrix in a subspace.
+pub(crate) struct LowRank {
+    pub(crate) sides: Sides,
+    pub(crate) rank: usize,
+    pub(crate) moments: Moments,
+    /// None before the first step.
+    pub(crate) bases: Vec<Tensor>,
+    pub(crate) progress: Progress,
+    basis: Basis,
+    scale: f64,
+    /// What this one's steps are counted from, so that not all bases of a model are found in one step.
+    offset: u64,
+    seed: u64,
+}
+
+/// Where a basis comes from.
+#[derive(Clone, Copy)]
+enum Basis {
+    Gradient {
+        refresh: Refresh,
+        dtype: DType,
+        cos_threshold: Option<f64>,
+    },
+    /// All of it, of the momentum, which turns with it.
+    Momentum,
+}
+
+/// What a step is taken with.
+pub(crate) struct Step {
+    pub(crate) rule: AdamwRule,
+    pub(crate) noise: Option<Noise>,
+    /// Steps before this one.
+    pub(crate) before: u64,
+}
+
+impl LowRank {
+    pub(crate) fn galore(
+        device: &Device,
+        [rows, columns]: [usize; 2],
+        options: GaLoreOptions,
+        state: StateType,
+        maps: &Tensor,
+        (offset, seed): (u64, u64),
+    ) -> Result<Self> {
+        let sides = Sides::of(options.proj_type, rows, columns);
+        let rank = options.rank.min(rows).min(columns);
+        let (_, kept) = sides.shapes(rows, columns, rank);
+        Ok(Self {
+            sides,
+            rank,
+            moments: moments::zeros(device, state, &kept, maps)?,
+            bases: Vec::new(),
+            progress: Progress { refreshes: 0, gap: options.update_proj_gap, cosines: Vec::new() },
+            basis: Basis::Gradient {
+                refresh: options.refresh,
+                dtype: options.projector.dtype(),
+                cos_threshold: options.cos_threshold,
+            },
+            scale: options.scale,
+            offset,
+            seed,
+        })
+    }
+
+    pub(crate) fn conda(
+        device: &Device,
+        [rows, columns]: [usize; 2],
+        options: CondaOptions,
+        state: StateType,
+        maps: &Tensor,
+        offset: u64,
+    ) -> Result<Self> {
+        let (sides, rank) = (Sides::of(ProjType::Std, rows, columns), rows.min(columns));
+        let (_, kept) = sides.shapes(rows, columns, rank);
+        Ok(Self {
+            sides,
+            rank,
+            moments: moments::zeros(device, state, &kept, maps)?,
+            bases: Vec::new(),
+            progress: Progress { refreshes: 0, gap: options.update_proj_gap, cosines: Vec::new() },
+            basis: Basis::Momentum,
+            scale: options.scale,
+            offset,
+            seed: 0,
+        })
+    }
+
+    /// The type of its bases.
+    pub(crate) fn basis_dtype(&self) -> DType {
+        match self.basis {
+            Basis::Gradient { dtype, .. } => dtype,
+            Basis::Momentum => DType::F32,
+        }
+    }
+
+    /// Whether the step after so many finds a new basis.
+    pub(crate) fn is_due(&self, before: u64) -> bool {
+        let given = matches!(self.basis, Basis::Gradient { refresh: Refresh::Given, .. });
+        !given && (self.bases.is_empty() || (before + self.offset).is_multiple_of(self.progress.gap))
+    }
+
+    /// Whether the next step will have bases.
+    pub(crate) fn check_ready(&self, before: u64) -> Result<()> {
+        if self.is_due(before) || !self.bases.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(Code::InvalidArgument, "no basis was given before the first step")
+            .hint("set its projector, or choose another refresh"))
+    }
+
+    /// Moves the weight.
+    pub(crate) fn step(&mut self, weight: &Tensor, gradient: &Tensor, step: &Step) -> Result<()> {
+        let gradient = &f32_of(gradient)?;
+        if self.is_due(step.before) {
+            match self.basis {
+                Basis::Gradient { refresh, .. } => self.refresh(gradient, refresh)?,
+                Basis::Momentum => self.turn(gradient, &step.rule)?,
+            }
+        }
+        let bases = self.bases.iter().map(f32_of).collect::<Result<Vec<_>>>()?;
+        let inner = self.project(gradient, &bases)?;
+        let (rule, left) = step.rule.direction();
+        let direction = moments::direction(&inner, &self.moments, rule, step.noise)?;
+        let factor = (-f64::from(left) * self.scale) as f32;
+        self.project_back(&direction, &bases, weight, factor, step.rule.keep)
+    }
+
+    /// The gradient in the subspace.
+    fn project(&self, gradient: &Tensor, bases: &[Tensor]) -> Result<Tensor> {
+        let transposed = MatmulOptions { trans_a: true, ..Default::default() };
+        match self.sides {
+            Sides::Left => gradient.matmul(&bases[0], transposed),
+            Sides::Right => gradient.matmul(&bases[0], MatmulOptions::default()),
+            Sides::Both => {
+                bases[0].matmul(&gradient.matmul(&bases[1], MatmulOptions::default())?, transposed)
+            }
+        }
+    }
+
+    /// `weight ← factor · (direction in the space of the weight) + keep · weight`.
+    fn project_back(
+        &self,
+        direction: &Tensor,
+        bases: &[Tensor],
+        weight: &Tensor,
+        factor: f32,
+        keep: f32,
+    ) -> Result<()> {
+        let (a, b) = match self.sides {
+            Sides::Left => (bases[0].clone(), direction.clone()),
+            Sides::Right => (direction.clone(), bases[0].clone()),
+            Sides::Both => (bases[0].matmul(direction, MatmulOptions::default())?, bases[1].clone()),
+        };
+        if weight.dtype() == DType::F32 {
+            let out = weight.clone();
+            return weight.device().run(Matmul {
+                a,
+                b,
+                out,
+                trans_a: false,
+                trans_b: true,
+                alpha: factor,
+                beta: keep,
+            });
+        }
+        let update = a.matmul(&b, MatmulOptions { trans_b: true, ..Default::default() })?;
+        weight.axpby(factor, &update, keep)
+    }
+
+    /// New bases of the gradient. The moments stay as they are.
+    fn refresh(&mut self, gradient: &Tensor, refresh: Refresh) -> Result<()> {
+        let mut bases = Vec::new();
+        for (i, &right) in self.sides.rights().iter().enumerate() {
+            bases.push(match refresh {
+                Refresh::Exact => leading_vectors(gradient, self.rank, right)?,
+                _ => {
+                    let start = self.bases.get(i).cloned();
+                    let power = usize::from(start.is_none());
+                    let seed = self.seed ^ self.progress.refreshes << 8 ^ i as u64;
+                    range_find(
+                        gradient,
+                        &RangeOptions { start, power, right, seed, ..RangeOptions::new(self.rank) },
+                    )?
+                }
+            });
+        }
+        self.adopt(bases)
+    }
+
+    /// Takes these as its bases, in its own type, and counts.
+    fn adopt(&mut self, bases: Vec<Tensor>) -> Result<()> {
+        let dtype = self.basis_dtype();
+        let bases = bases
+            .into_iter()
+            .map(|basis| if basis.dtype() == dtype { Ok(basis) } else { basis.cast(dtype) })
+            .collect::<Result<Vec<_>>>()?;
+        if let (Basis::Gradient { cos_threshold: Some(threshold), .. }, Some(old)) =
+            (self.basis, self.bases.first())
+        {
+            self.widen(agreement(old, &bases[0])?, threshold);
+        }
+        self.bases = bases;
+        self.progress.refreshes += 1;
+        Ok(())
+    }
+
+    /// Q-GaLore's rule: twice the gap while the last bases agree.
+    fn widen(&mut self, cosine: f64, threshold: f64) {
+        let Progress { cosines, gap, .. } = &mut self.progress;
+        cosines.push(cosine);
+        if cosines.len() > QUEUE {
+            cosines.remove(0);
+        }
+        if cosines.len() == QUEUE && cosines.iter().sum::<f64>() / QUEUE as f64 >= threshold {
+            *gap = gap.saturating_mul(2);
+        }
+    }
+
+    /// Conda's basis: all singular vectors of the momentum with this gradient in it. The first moment turns into it; the
+    /// second stays as it is.
+    fn turn(&mut self, gradient: &Tensor, rule: &AdamwRule) -> Result<()> {
+        let Moments::Full { m, .. } = &self.moments else {
+            return Err(Error::new(Code::Internal, "Conda with codes for moments"));
+        };
+        let [b1, c1, ..] = rule.betas();
+        let (rows, columns) = gradient.shape().rows_cols();
+        let momentum = gradient.device().zeros(DType::F32, [rows, columns])?;
+        if let Some(basis) = self.bases.first() {
+            self.project_back(&f32_of(m)?, std::slice::from_ref(basis), &momentum, 1.0, 0.0)?;
+        }
+        let with_gradient = momentum.copy()?;
+        with_gradient.axpby(c1 * rule.grad_scale, gradient, b1)?;
+        let right = self.sides == Sides::Right;
+        let basis = leading_vectors(&with_gradient, self.rank, right)?;
+        if !self.bases.is_empty() {
+            let turned = self.project(&momentum, std::slice::from_ref(&basis))?;
+            let turned = if m.dtype() == DType::F32 { turned } else { turned.cast(m.dtype())? };
+            gradient.device().run(Copy { x: turned, out: m.clone() })?;
+        }
+        self.bases = vec![basis];
+        self.progress.refreshes += 1;
+        Ok(())
+    }
+
+    /// Takes a basis from elsewhere: for each side, orthonormal columns.
+    pub(crate) fn set_bases(&mut self, [rows, columns]: [usize; 2], bases: &[Tensor]) -> Result<()> {
+        let (shapes, _) = self.sides.shapes(rows, columns, self.rank);
+        if bases.len() != shapes.len() || bases.iter().zip(&shapes).any(|(b, s)| **b.shape() != *s) {
+            let given: Vec<_> = bases.iter().map(|b| b.shape().to_string()).collect();
+            return Err(Error::new(
+                Code::ShapeMismatch,
+                format!("expected bases of {shapes:?}, given {}", given.join(" and ")),
+            )
+            .at_column("projector"));
+        }
+        self.adopt(bases.to_vec())
+    }
+}
+
+/// The cosine of the angle between the first vectors of two bases, without its sign.
+fn agreement(a: &Tensor, b: &Tensor) -> Result<f64> {
+    let (_, rank) = a.shape().rows_cols();
+    let first = |t: &Tensor| -> Result<Vec<f64>> {
+        Ok(f32_of(t)?.to_vec::<f32>()?.iter().step_by(rank).map(|&x| f64::from(x)).collect())
+    };
+    let (a, b) = (first(a)?, first(b)?);
+    let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
+    Ok((dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt()).abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gap_doubles_as_published() {
+        // Constant agreement and a gap of 200: Q-GaLore's algorithm gives bases at these steps.
+        let device = gristmill_cpu::open().unwrap();
+        let maps = moments::maps(&device).unwrap();
+        let options = GaLoreOptions { rank: 2, cos_threshold: Some(0.4), ..GaLoreOptions::default() };
+        let mut low_rank = LowRank::galore(&device, [4, 4], options, StateType::F32, &maps, (0, 0)).unwrap();
+        let basis = vec![device.tensor(vec![1f32, 0., 0., 1., 0., 0., 0., 0.], [4, 2]).unwrap()];
+        let mut steps = Vec::new();
+        for before in 0..3300 {
+            if low_rank.is_due(before) {
+                steps.push(before);
+                low_rank.adopt(basis.clone()).unwrap();
+            }
+        }
+        assert_eq!(steps, [0, 200, 400, 600, 800, 1000, 1200, 1600, 3200]);
+    }
+
+    #[test]
+    fn sides_and_shapes() {
+        use ProjType::{Full, Left, ReverseStd, Right, Std};
+        for (kind, rows, columns, sides) in [
+            (Std, 5, 3, Sides::Right),
+            (Std, 4, 4, Sides::Right),
+            (Std, 3, 5, Sides::Left),
+            (ReverseStd, 5, 3, Sides::Left),
+            (ReverseStd, 4, 4, Sides::Left),
+            (ReverseStd, 3, 5, Sides::Right),
+            (Left, 5, 3, Sides::Left),
+            (Right, 3, 5, Sides::Right),
+            (Full, 3, 5, Sides::Both),
+        ] {
+            assert_eq!(Sides::of(kind, rows, columns), sides);
+        }
+    }
+}
