@@ -221,9 +221,9 @@ export declare class TensorHandle {
   /** Maximum and log-sum-exp of every row. */
   softmaxStats(): Array<TensorHandle>
   /** Negative log-likelihood of targets under these logits. */
-  nll(targets: TensorHandle, vocab?: number | undefined | null, softcap?: number | undefined | null, bias?: Other | undefined | null): TensorHandle
+  nll(targets: TensorHandle, vocab?: number | undefined | null, softcap?: number | undefined | null, bias?: TensorHandle | undefined | null): TensorHandle
   /** The same from hidden states and a head. */
-  linearNll(head: TensorHandle, targets: TensorHandle, vocab?: number | undefined | null, softcap?: number | undefined | null, bias?: Other | undefined | null): TensorHandle
+  linearNll(head: TensorHandle, targets: TensorHandle, vocab?: number | undefined | null, softcap?: number | undefined | null, bias?: TensorHandle | undefined | null): TensorHandle
   /** Loss under a prior minus loss under a conditional model, per document: both sums and the score. */
   lossReduction(conditional: TensorHandle, offsets: TensorHandle): Array<TensorHandle>
   /** The entries of greatest magnitude of every chunk: values and positions. */
@@ -233,13 +233,13 @@ export declare class TensorHandle {
   /** Rows of this table. */
   gather(ids: TensorHandle, dtype?: string | undefined | null): TensorHandle
   /** Rows brought to a common scale. */
-  norm(kind: string, eps: number, weight?: Other | undefined | null, bias?: Other | undefined | null, dtype?: string | undefined | null): TensorHandle
+  norm(kind: string, eps: number, weight?: TensorHandle | undefined | null, bias?: TensorHandle | undefined | null, dtype?: string | undefined | null): TensorHandle
   /** Rotary position embedding, in place. */
   rope(cos: TensorHandle, sin: TensorHandle, positions: TensorHandle, headDim: number, interleaved: boolean): void
   /** What these queries see of keys and values in their documents. */
   attention(k: TensorHandle, v: TensorHandle, offsets: TensorHandle, heads: number, kvHeads: number, scale?: number | undefined | null): TensorHandle
   /** A function of every element. */
-  activation(kind: string, bias?: Other | undefined | null, times?: Other | undefined | null): TensorHandle
+  activation(kind: string, bias?: TensorHandle | undefined | null, times?: TensorHandle | undefined | null): TensorHandle
   /** A number added to every column, in place. */
   biasAdd(bias: TensorHandle): void
 }

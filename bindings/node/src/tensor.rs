@@ -84,8 +84,6 @@ impl ObjectFinalize for TensorHandle {
     }
 }
 
-type Other<'a> = ClassInstance<'a, TensorHandle>;
-
 #[napi]
 impl TensorHandle {
     /// Releases it. Does nothing the second time.
@@ -268,7 +266,7 @@ impl TensorHandle {
         targets: &TensorHandle,
         vocab: Option<f64>,
         softcap: Option<f64>,
-        bias: Option<Other<'_>>,
+        bias: Option<ClassInstance<'_, TensorHandle>>,
     ) -> napi::Result<TensorHandle> {
         Self::of(&env, || self.get("logits")?.nll(&targets.get("targets")?, losses(vocab, softcap, bias)?))
     }
@@ -282,7 +280,7 @@ impl TensorHandle {
         targets: &TensorHandle,
         vocab: Option<f64>,
         softcap: Option<f64>,
-        bias: Option<Other<'_>>,
+        bias: Option<ClassInstance<'_, TensorHandle>>,
     ) -> napi::Result<TensorHandle> {
         Self::of(&env, || {
             let (head, targets) = (head.get("head")?, targets.get("targets")?);
@@ -338,8 +336,8 @@ impl TensorHandle {
         env: Env,
         kind: String,
         eps: f64,
-        weight: Option<Other<'_>>,
-        bias: Option<Other<'_>>,
+        weight: Option<ClassInstance<'_, TensorHandle>>,
+        bias: Option<ClassInstance<'_, TensorHandle>>,
         dtype: Option<String>,
     ) -> napi::Result<TensorHandle> {
         Self::of(&env, || {
@@ -400,8 +398,8 @@ impl TensorHandle {
         &self,
         env: Env,
         kind: String,
-        bias: Option<Other<'_>>,
-        times: Option<Other<'_>>,
+        bias: Option<ClassInstance<'_, TensorHandle>>,
+        times: Option<ClassInstance<'_, TensorHandle>>,
     ) -> napi::Result<TensorHandle> {
         Self::of(&env, || {
             let options = ActivationOptions { bias: other("bias", bias)?, times: other("times", times)? };
@@ -429,7 +427,11 @@ impl TensorHandle {
     }
 }
 
-fn losses(vocab: Option<f64>, softcap: Option<f64>, bias: Option<Other<'_>>) -> Result<NllOptions> {
+fn losses(
+    vocab: Option<f64>,
+    softcap: Option<f64>,
+    bias: Option<ClassInstance<'_, TensorHandle>>,
+) -> Result<NllOptions> {
     Ok(NllOptions {
         vocab: optional_size("vocab", vocab)?,
         softcap: softcap.map(|cap| single("softcap", cap)).transpose()?,
@@ -438,6 +440,6 @@ fn losses(vocab: Option<f64>, softcap: Option<f64>, bias: Option<Other<'_>>) -> 
 }
 
 /// A tensor that may be left out.
-pub(crate) fn other(name: &str, tensor: Option<Other<'_>>) -> Result<Option<Tensor>> {
+pub(crate) fn other(name: &str, tensor: Option<ClassInstance<'_, TensorHandle>>) -> Result<Option<Tensor>> {
     tensor.map(|tensor| tensor.get(name)).transpose()
 }
