@@ -33,6 +33,7 @@ pub mod jobs;
 pub mod mix;
 pub mod model;
 pub mod payload;
+pub mod privacy;
 pub mod progress;
 pub mod scorer;
 pub mod sync;
