@@ -7,7 +7,7 @@ import { ask } from './job.js';
  * | method | what it is |
  * | --- | --- |
  * | `pld` | the privacy loss distribution, discretised pessimistically and composed by FFT: the tightest upper bound |
- * | `rdp` | Rényi differential privacy at the best order: an upper bound, 3 to 15% above |
+ * | `rdp` | Rényi differential privacy at the best order: an upper bound, 5 to 30% above, more where epsilon is small |
  * | `gdp` | Gaussian differential privacy in the limit: **under-estimates**; for diagnostics only |
  */
 export type PrivacyMethod = 'pld' | 'rdp' | 'gdp';
