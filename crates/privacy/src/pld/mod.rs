@@ -41,6 +41,8 @@ const TOLERANCE: f64 = 2e-4;
 const MAX_CELLS: f64 = (1 << 20) as f64;
 /// The longest transform.
 const MAX_WINDOW: usize = 1 << 21;
+/// The most kinds of steps; each has a spectrum in memory.
+const MAX_KINDS: usize = 256;
 /// Which part of delta goes to the ends that are cut off.
 const TAIL: f64 = 1e-9;
 /// Deltas below are refused: products of masses around them leave the range of `f64`.
@@ -49,7 +51,7 @@ pub(crate) const FLOOR: f64 = 1e-250;
 /// The least epsilon that holds at `delta`, rounded up; the larger one of both directions of adjacency.
 pub(crate) fn epsilon(steps: &[(Mechanism, u64)], delta: f64) -> Result<f64> {
     let ends = ends(steps, delta)?;
-    larger(|direction| {
+    larger(steps, |direction| {
         let saddle = Saddle::at_delta(steps, direction, delta, ends);
         let window = saddle.window(delta * TAIL);
         let about = saddle.loss;
@@ -65,7 +67,7 @@ pub(crate) fn epsilon(steps: &[(Mechanism, u64)], delta: f64) -> Result<f64> {
 
 /// The least delta at which `epsilon` holds, rounded up; the larger one of both directions of adjacency.
 pub(crate) fn delta(steps: &[(Mechanism, u64)], epsilon: f64) -> Result<f64> {
-    larger(|direction| {
+    larger(steps, |direction| {
         let Some(bound) = Saddle::chernoff(steps, direction, epsilon) else {
             return Ok(0.0); // No loss is that large.
         };
@@ -78,7 +80,13 @@ pub(crate) fn delta(steps: &[(Mechanism, u64)], epsilon: f64) -> Result<f64> {
 }
 
 /// The larger answer of both directions.
-fn larger(answer: impl Fn(Direction) -> Result<f64> + Sync) -> Result<f64> {
+fn larger(steps: &[(Mechanism, u64)], answer: impl Fn(Direction) -> Result<f64> + Sync) -> Result<f64> {
+    if steps.len() > MAX_KINDS {
+        let message = format!("{} different kinds of steps are more than {MAX_KINDS}", steps.len());
+        return Err(Error::new(Code::Unsupported, message).hint(
+            "use rdp, or record noise multipliers rounded down and sample rates rounded up to fewer values",
+        ));
+    }
     let (remove, add) = rayon::join(|| answer(Direction::Remove), || answer(Direction::Add));
     Ok(remove?.max(add?))
 }
