@@ -20,6 +20,7 @@ const COMMANDS = [
   'doctor',
   'bench',
   'subset',
+  'privacy',
   'sync inspect',
   ...['search', 'sample', 'fit', 'optimize'].map((c) => `mix ${c}`),
   ...['fit', 'ratio', 'critical'].map((c) => `law ${c}`),

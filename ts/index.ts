@@ -85,6 +85,19 @@ export {
   type PayloadParam,
   sealPayload,
 } from './payload.js';
+export {
+  calibrateNoise,
+  type CalibrateNoiseOptions,
+  type PoissonBatch,
+  PoissonSampler,
+  type PoissonSamplerOptions,
+  type PoissonSamplerState,
+  PrivacyAccountant,
+  type PrivacyAccountantState,
+  type PrivacyMethod,
+  type PrivacySpent,
+  type PrivacySteps,
+} from './privacy.js';
 export { Ragged } from './ragged.js';
 export {
   combine,

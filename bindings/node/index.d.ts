@@ -132,6 +132,34 @@ export declare class ModelHandle {
   losses(ids: Array<Uint32Array>, first: Array<number>, cancel: CancelHandle): Promise<Array<Float32Array>>
 }
 
+/** Draws batches for DP-SGD. */
+export declare class PoissonDraws {
+  /** A sampler of the JSON text of its options, or of its state. */
+  constructor(options: string)
+  /** The next batch. */
+  nextBatch(): DrawnBatch
+  /** How many batches were drawn. */
+  steps(): number
+  /** The JSON text of its state, which holds its key. */
+  state(): string
+}
+
+/** Records steps and says what they cost. */
+export declare class PrivacyLedger {
+  /** A ledger without steps, or of the JSON text of a state. */
+  constructor(state?: string | undefined | null)
+  /** Records so many equal steps. */
+  record(noiseMultiplier: number, sampleRate: number, steps: number): void
+  /** How many steps were recorded. */
+  steps(): number
+  /** The JSON text of what was spent at `delta`. */
+  epsilon(delta: number, method: string): string
+  /** The JSON text of what was spent at `epsilon`. */
+  delta(epsilon: number, method: string): string
+  /** The JSON text of its state. */
+  state(): string
+}
+
 /** A peer's part in the rounds of a run. */
 export declare class RoundSyncHandle {
   /** Opens the rounds at a directory or a URL; `options` is the JSON text of `RoundSyncOptions`. */
@@ -273,6 +301,9 @@ export interface AcceptedRound {
  */
 export declare function bench(selector: string, options: string, cancel: CancelHandle, onRow?: (row: string) => void): Promise<string>
 
+/** The least noise multiplier that keeps a budget. */
+export declare function calibrateNoise(epsilon: number, delta: number, sampleRate: number, steps: number, method: string): number
+
 /**
  * Holds the device of this selector against the promises of every operation. `options` is the JSON text of
  * `CheckOptions`, the result that of the report; `on_row` hears the line of every case as soon as it is done.
@@ -321,6 +352,18 @@ export interface DeviceMemory {
 
 /** The report of `gristmill doctor`, as JSON text. */
 export declare function doctor(): string
+
+/** The examples of one step. */
+export interface DrawnBatch {
+  /** Which step this is, from 0. */
+  step: number
+  /** Ascending indices, then padding. */
+  indices: Uint32Array
+  /** One for an example, zero for padding. */
+  weights: Float32Array
+  /** How many are examples. */
+  privateSize: number
+}
 
 /** Estimates a language model. `options` and the summary are the JSON text of `FitOptions` and `FitSummary`. */
 export declare function fit(options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<string>

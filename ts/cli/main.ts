@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The command line: `gristmill select | score | fit | perplexity | rate | combine | mix | law | subset | sync | doctor | bench`. */
+/** The command line: `gristmill select | score | fit | perplexity | rate | combine | mix | law | subset | privacy | sync | doctor | bench`. */
 
 import { tmpdir } from 'node:os';
 
@@ -14,6 +14,7 @@ import { addFit } from './fit.js';
 import { addLaw } from './law.js';
 import { addMix } from './mix.js';
 import { addPerplexity } from './perplexity.js';
+import { addPrivacy } from './privacy.js';
 import { addRate } from './rate.js';
 import { addScore } from './score.js';
 import { addSelect } from './select.js';
@@ -56,6 +57,7 @@ addLaw(program);
 addSubset(program);
 addRate(program);
 addCombine(program);
+addPrivacy(program);
 addSync(program);
 addDoctor(program);
 addBench(program);

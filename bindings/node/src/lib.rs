@@ -34,6 +34,7 @@ pub mod method;
 pub mod mix;
 pub mod model;
 pub mod payload;
+pub mod privacy;
 pub mod progress;
 pub mod scorer;
 pub mod subspace;

@@ -107,7 +107,8 @@ impl Accountant {
     /// removed.
     ///
     /// # Errors
-    /// A delta outside of 0 to 1 (both excluded), or so small that the errors of the computation would decide the answer.
+    /// A delta outside of 0 to 1 (both excluded), or so small that the errors of the computation would decide the answer;
+    /// more than 256 different kinds of steps with [`Method::Pld`].
     pub fn epsilon(&self, delta: f64, method: Method) -> Result<Spent> {
         check_delta(delta)?;
         let steps = self.kinds();

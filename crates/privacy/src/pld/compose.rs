@@ -173,6 +173,9 @@ impl Discrete {
     }
 }
 
+/// The logarithm of a component that is taken as zero: far below the rounding of the others.
+const NEGLIGIBLE: f64 = -60.0;
+
 /// The product of the spectra, each to the power of its steps, and a bound on the error of a cell of its inverse transform.
 ///
 /// A transform of masses that sum to one has an error of at most a few ulp times `log2(length)` in every component; a
@@ -183,19 +186,25 @@ fn power(tilted: &[Tilted], length: usize) -> (Vec<Complex<f64>>, f64) {
     let components = length / 2 + 1;
     let (mut out, mut sum_of_errors, mut sum) = (Vec::with_capacity(components), 0.0, 0.0);
     for k in 0..components {
-        let (mut ln_radius, mut angle, mut ln_bound, mut relative) = (0.0, 0.0, 0.0, 0.0);
+        let ln_bound: f64 =
+            tilted.iter().map(|t| t.steps * (t.spectrum[k].norm().min(1.0) + error).ln()).sum();
+        if ln_bound < NEGLIGIBLE {
+            // Its own bound is its error, and most components are like this where steps are many.
+            out.push(Complex::ZERO);
+            sum_of_errors += 2.0 * NEGLIGIBLE.exp();
+            continue;
+        }
+        let (mut ln_radius, mut angle, mut relative) = (0.0, 0.0, 0.0);
         for Tilted { steps, spectrum, .. } in tilted {
-            let value = spectrum[k];
-            let radius = value.norm().min(1.0);
+            let radius = spectrum[k].norm().min(1.0);
             ln_radius += steps * radius.ln();
-            angle += steps * value.arg();
-            ln_bound += steps * (radius + error).ln();
+            angle += steps * spectrum[k].arg();
             // Of the component, of its logarithm and angle, and of their products with the steps.
             relative += steps * (error / (radius + error) + 8.0 * f64::EPSILON);
         }
-        let (radius, bound) = (ln_radius.exp(), ln_bound.exp());
+        let radius = ln_radius.exp();
         sum += 2.0 * radius;
-        sum_of_errors += 2.0 * bound * relative;
+        sum_of_errors += 2.0 * ln_bound.exp() * relative;
         out.push(Complex::from_polar(radius, angle));
     }
     // Both are real in exact arithmetic, and the inverse transform insists.

@@ -41,6 +41,8 @@ const TOLERANCE: f64 = 2e-4;
 const MAX_CELLS: f64 = (1 << 20) as f64;
 /// The longest transform.
 const MAX_WINDOW: usize = 1 << 21;
+/// The most kinds of steps; each has a spectrum in memory.
+const MAX_KINDS: usize = 256;
 /// Which part of delta goes to the ends that are cut off.
 const TAIL: f64 = 1e-9;
 /// Deltas below are refused: products of masses around them leave the range of `f64`.
@@ -49,16 +51,23 @@ pub(crate) const FLOOR: f64 = 1e-250;
 /// The least epsilon that holds at `delta`, rounded up; the larger one of both directions of adjacency.
 pub(crate) fn epsilon(steps: &[(Mechanism, u64)], delta: f64) -> Result<f64> {
     let ends = ends(steps, delta)?;
-    larger(|direction| {
+    larger(steps, |direction| {
         let saddle = Saddle::at_delta(steps, direction, delta, ends);
         let window = saddle.window(delta * TAIL);
-        composed(steps, &saddle, &window, ends)?.epsilon(delta)
+        let about = saddle.loss;
+        let found = composed(steps, &saddle, &window, ends, about)?.epsilon(delta)?;
+        // The mean under the tilt is far above epsilon where losses have a heavy tail, and the grid was chosen by it.
+        if found > 0.7 * about {
+            Ok(found)
+        } else {
+            composed(steps, &saddle, &window, ends, found)?.epsilon(delta)
+        }
     })
 }
 
 /// The least delta at which `epsilon` holds, rounded up; the larger one of both directions of adjacency.
 pub(crate) fn delta(steps: &[(Mechanism, u64)], epsilon: f64) -> Result<f64> {
-    larger(|direction| {
+    larger(steps, |direction| {
         let Some(bound) = Saddle::chernoff(steps, direction, epsilon) else {
             return Ok(0.0); // No loss is that large.
         };
@@ -66,12 +75,18 @@ pub(crate) fn delta(steps: &[(Mechanism, u64)], epsilon: f64) -> Result<f64> {
         let ends = ends(steps, bound)?;
         let saddle = Saddle::at_delta(steps, direction, bound, ends);
         let window = saddle.window(bound * TAIL).down_to(epsilon);
-        Ok(composed(steps, &saddle, &window, ends)?.delta(epsilon))
+        Ok(composed(steps, &saddle, &window, ends, epsilon)?.delta(epsilon))
     })
 }
 
 /// The larger answer of both directions.
-fn larger(answer: impl Fn(Direction) -> Result<f64> + Sync) -> Result<f64> {
+fn larger(steps: &[(Mechanism, u64)], answer: impl Fn(Direction) -> Result<f64> + Sync) -> Result<f64> {
+    if steps.len() > MAX_KINDS {
+        let message = format!("{} different kinds of steps are more than {MAX_KINDS}", steps.len());
+        return Err(Error::new(Code::Unsupported, message).hint(
+            "use rdp, or record noise multipliers rounded down and sample rates rounded up to fewer values",
+        ));
+    }
     let (remove, add) = rayon::join(|| answer(Direction::Remove), || answer(Direction::Add));
     Ok(remove?.max(add?))
 }
@@ -89,23 +104,35 @@ fn ends(steps: &[(Mechanism, u64)], delta: f64) -> Result<f64> {
     normal::tail_quantile(delta * TAIL / total).ok_or_else(|| below_floor(delta))
 }
 
-/// The distribution of the whole loss in a window around the saddle.
-fn composed(steps: &[(Mechanism, u64)], saddle: &Saddle, window: &Window, ends: f64) -> Result<Composed> {
+/// The distribution of the whole loss in a window around the saddle, on a grid for an epsilon of `about` so much.
+fn composed(
+    steps: &[(Mechanism, u64)],
+    saddle: &Saddle,
+    window: &Window,
+    ends: f64,
+    about: f64,
+) -> Result<Composed> {
     let total: f64 = steps.iter().map(|(_, n)| *n as f64).sum();
     // Splitting a loss adds at most h^2/8 to the cumulant's growth, times theta (theta + 1): see `grid`.
-    let h = (8.0 * TOLERANCE * saddle.loss.max(1e-3) / ((saddle.sharp + 1.0) * total)).sqrt();
+    let h = (8.0 * TOLERANCE * about.max(1e-3) / ((saddle.sharp + 1.0) * total)).sqrt();
     let range = steps.iter().map(|(m, _)| grid::range(m, ends)).fold(0.0, f64::max);
     // Splitting also spreads the sum, by at most half a cell a step: ten standard deviations of it on either side of the
     // window, so that a bulk of losses close below does not wrap around, and losses that are bounded stay inside.
     let spread = 5.0 * total.sqrt() + 4.0;
     let cells = |h: f64| window.width() / h + 2.0 * spread;
     let h = h.max(range / MAX_CELLS).max(window.width() / (MAX_WINDOW as f64 - 2.0 * spread).max(1e3));
-    let length = (cells(h) as usize).next_power_of_two().clamp(1 << 10, MAX_WINDOW);
+    let length = transform_length(cells(h)).clamp(1 << 10, MAX_WINDOW);
     // Room that is left over makes the grid finer, where that is cheap.
     let spare = window.width() / (length as f64 - 2.0 * spread).max(1.0);
-    let h = if range / spare < 1e5 { spare.clamp(0.25 * h, h) } else { h };
+    let h = if range / spare < 2.5e4 { spare.clamp(0.25 * h, h) } else { h };
     let first = (window.low / h - spread).floor() as i64;
     Composed::new(steps, saddle, window.above, &Cells { h, first, length }, ends)
+}
+
+/// The least length of at least `cells` that transforms well: a power of two, or three halves of one.
+fn transform_length(cells: f64) -> usize {
+    let power = (cells as usize).next_power_of_two();
+    if 0.75 * power as f64 > cells { power / 4 * 3 } else { power }
 }
 
 fn below_floor(delta: f64) -> Error {

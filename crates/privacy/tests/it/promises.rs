@@ -94,6 +94,27 @@ fn a_state_that_was_tampered_with_is_refused() {
 }
 
 #[test]
+fn a_schedule_is_composed_and_one_of_too_many_kinds_is_an_error() {
+    let schedule = |kinds: u32| {
+        let mut accountant = Accountant::new();
+        for i in 0..kinds {
+            let sigma = 1.0 + f64::from(i) / f64::from(kinds);
+            accountant.record(Mechanism::new(sigma, 0.01).unwrap(), 10);
+        }
+        accountant
+    };
+    let spent = schedule(40).epsilon(1e-5, Method::Pld).unwrap().epsilon;
+    // Between as many steps of the least noise and of the most.
+    assert!(
+        spent < epsilon(1.0, 0.01, 400, 1e-5, Method::Pld)
+            && spent > epsilon(2.0, 0.01, 400, 1e-5, Method::Pld)
+    );
+    let many = schedule(300);
+    assert_eq!(many.epsilon(1e-5, Method::Pld).unwrap_err().code(), Code::Unsupported);
+    assert!(many.epsilon(1e-5, Method::Rdp).unwrap().epsilon > spent);
+}
+
+#[test]
 fn budgets_that_cannot_be_kept_are_errors() {
     let budget = Budget { epsilon: 1.0, delta: 1e-5, sample_rate: 0.01, steps: 100 };
     for (wrong, option) in [
