@@ -32,6 +32,7 @@ mod error;
 pub mod jobs;
 pub mod mix;
 pub mod model;
+pub mod optim;
 pub mod payload;
 pub mod progress;
 pub mod scorer;
