@@ -239,7 +239,7 @@ impl LowRank {
                 Refresh::Exact => leading_vectors(gradient, self.rank, right)?,
                 _ => {
                     let start = self.bases.get(i).cloned();
-                    let power = usize::from(start.is_none());
+                    let power = if start.is_none() { RangeOptions::new(self.rank).power } else { 0 };
                     let seed = seed ^ self.progress.refreshes << 8 ^ i as u64;
                     range_find(
                         gradient,
