@@ -17,6 +17,7 @@ const COMMANDS = [
   'perplexity',
   'rate',
   'combine',
+  'memory',
   'doctor',
   'bench',
   'subset',

@@ -61,6 +61,7 @@ export {
   type TokenWindow,
 } from './language-model.js';
 export type { Logger } from './logger.js';
+export * from './optim.js';
 export type * from './options.js';
 export {
   DeMo,

@@ -160,6 +160,24 @@ export declare class PrivacyLedger {
   state(): string
 }
 
+/** Parameters in groups, and what is known of their gradients so far. */
+export declare class OptimizerHandle {
+  /** An optimizer of these parameters; `options` is JSON text. */
+  constructor(device: DeviceHandle, options: string, params: Tensors)
+  /** A step along these gradients, in the order of the parameters. The result is the JSON text of `StepReport`. */
+  step(gradients: Tensors): Promise<string>
+  /** Bytes on the device: the JSON text of `OptimizerMemory`. */
+  memory(): Promise<string>
+  /** Everything that is needed to go on from here, as a safetensors file. */
+  save(): Promise<Uint8Array>
+  /** Goes on from such a file. */
+  load(state: Uint8Array): Promise<void>
+  /** Sets the learning rate of all groups. */
+  setLr(lr: number): Promise<void>
+  /** Gives a parameter its bases. */
+  setProjector(name: string, bases: Tensors): Promise<void>
+}
+
 /** A peer's part in the rounds of a run. */
 export declare class RoundSyncHandle {
   /** Opens the rounds at a directory or a URL; `options` is the JSON text of `RoundSyncOptions`. */
@@ -451,6 +469,9 @@ export interface OpenedPayload {
 
 /** Opens a payload by what it says of itself, with every bit checked. */
 export declare function openPayload(payload: Uint8Array): Promise<OpenedPayload>
+
+/** Bytes of a model's weights and of what an optimizer keeps: JSON text in, the JSON text of `OptimizerMemory` out. */
+export declare function optimizerMemory(options: string): string
 
 /**
  * Measures a model on text. `options` and the summary are the JSON text of `PerplexityOptions` and

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The command line: `gristmill select | score | fit | perplexity | rate | combine | mix | law | subset | privacy | sync | doctor | bench`. */
+/** The command line: `gristmill select | score | fit | perplexity | rate | combine | mix | law | subset | privacy | sync | memory | doctor | bench`. */
 
 import { tmpdir } from 'node:os';
 
@@ -12,6 +12,7 @@ import { addDoctor } from './doctor.js';
 import { EXIT, succeedOnBrokenPipe } from './exit.js';
 import { addFit } from './fit.js';
 import { addLaw } from './law.js';
+import { addMemory } from './memory.js';
 import { addMix } from './mix.js';
 import { addPerplexity } from './perplexity.js';
 import { addPrivacy } from './privacy.js';
@@ -59,6 +60,7 @@ addRate(program);
 addCombine(program);
 addPrivacy(program);
 addSync(program);
+addMemory(program);
 addDoctor(program);
 addBench(program);
 

@@ -33,6 +33,7 @@ pub mod jobs;
 pub mod method;
 pub mod mix;
 pub mod model;
+pub mod optim;
 pub mod payload;
 pub mod privacy;
 pub mod progress;

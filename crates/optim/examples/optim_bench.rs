@@ -72,7 +72,7 @@ fn main() -> Result<()> {
     let device = gristmill_cpu::open()?;
     let matrix = device.tensor(floats(&bytes), [rows, columns])?;
 
-    let options = RangeOptions { oversample: 0, ..RangeOptions::new(rank) };
+    let options = RangeOptions { oversample: 0, power: 1, ..RangeOptions::new(rank) };
     let cold = fastest(3, || range_find(&matrix, &options)?.device().synchronize())?;
     let basis = range_find(&matrix, &options)?;
     let energy = captured_energy(&matrix, &basis, false)?;

@@ -75,7 +75,6 @@ pub(crate) struct LowRank {
     scale: f64,
     /// What this one's steps are counted from, so that not all bases of a model are found in one step.
     offset: u64,
-    seed: u64,
 }
 
 /// Where a basis comes from.
@@ -96,6 +95,8 @@ pub(crate) struct Step {
     pub(crate) noise: Option<Noise>,
     /// Steps before this one.
     pub(crate) before: u64,
+    /// What random directions are drawn with: of this parameter alone.
+    pub(crate) seed: u64,
 }
 
 impl LowRank {
@@ -105,7 +106,7 @@ impl LowRank {
         options: GaLoreOptions,
         state: StateType,
         maps: &Tensor,
-        (offset, seed): (u64, u64),
+        offset: u64,
     ) -> Result<Self> {
         let sides = Sides::of(options.proj_type, rows, columns);
         let rank = options.rank.min(rows).min(columns);
@@ -123,7 +124,6 @@ impl LowRank {
             },
             scale: options.scale,
             offset,
-            seed,
         })
     }
 
@@ -146,7 +146,6 @@ impl LowRank {
             basis: Basis::Momentum,
             scale: options.scale,
             offset,
-            seed: 0,
         })
     }
 
@@ -178,7 +177,7 @@ impl LowRank {
         let gradient = &f32_of(gradient)?;
         if self.is_due(step.before) {
             match self.basis {
-                Basis::Gradient { refresh, .. } => self.refresh(gradient, refresh)?,
+                Basis::Gradient { refresh, .. } => self.refresh(gradient, refresh, step.seed)?,
                 Basis::Momentum => self.turn(gradient, &step.rule)?,
             }
         }
@@ -233,15 +232,15 @@ impl LowRank {
     }
 
     /// New bases of the gradient. The moments stay as they are.
-    fn refresh(&mut self, gradient: &Tensor, refresh: Refresh) -> Result<()> {
+    fn refresh(&mut self, gradient: &Tensor, refresh: Refresh, seed: u64) -> Result<()> {
         let mut bases = Vec::new();
         for (i, &right) in self.sides.rights().iter().enumerate() {
             bases.push(match refresh {
                 Refresh::Exact => leading_vectors(gradient, self.rank, right)?,
                 _ => {
                     let start = self.bases.get(i).cloned();
-                    let power = usize::from(start.is_none());
-                    let seed = self.seed ^ self.progress.refreshes << 8 ^ i as u64;
+                    let power = if start.is_none() { RangeOptions::new(self.rank).power } else { 0 };
+                    let seed = seed ^ self.progress.refreshes << 8 ^ i as u64;
                     range_find(
                         gradient,
                         &RangeOptions { start, power, right, seed, ..RangeOptions::new(self.rank) },
@@ -343,7 +342,7 @@ mod tests {
         let device = gristmill_cpu::open().unwrap();
         let maps = moments::maps(&device).unwrap();
         let options = GaLoreOptions { rank: 2, cos_threshold: Some(0.4), ..GaLoreOptions::default() };
-        let mut low_rank = LowRank::galore(&device, [4, 4], options, StateType::F32, &maps, (0, 0)).unwrap();
+        let mut low_rank = LowRank::galore(&device, [4, 4], options, StateType::F32, &maps, 0).unwrap();
         let basis = vec![device.tensor(vec![1f32, 0., 0., 1., 0., 0., 0., 0.], [4, 2]).unwrap()];
         let mut steps = Vec::new();
         for before in 0..3300 {

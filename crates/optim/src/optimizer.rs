@@ -103,9 +103,7 @@ impl Optimizer {
             group.check()?;
             for (i, (name, param)) in group.params.iter().enumerate() {
                 let offset = stagger(group, i).filter(|_| options.stagger).unwrap_or(0);
-                let seed = options.seed ^ (slots.len() as u64) << 32;
-                let state =
-                    slot_state(device, group, param, &maps, (offset, seed)).map_err(|e| e.at_path(name))?;
+                let state = slot_state(device, group, param, &maps, offset).map_err(|e| e.at_path(name))?;
                 if let Some(other) = slots.iter().find(|s| s.param.overlaps(param)) {
                     return Err(Error::new(
                         Code::InvalidArgument,
@@ -213,7 +211,12 @@ impl Optimizer {
             let noise = options
                 .stochastic_rounding
                 .then_some(Noise { seed: options.seed, stream: (i as u64) << 40 | self.step });
-            let step = Step { rule: rule(group, &options, self.step, clip), noise, before };
+            let step = Step {
+                rule: rule(group, &options, self.step, clip),
+                noise,
+                before,
+                seed: options.seed ^ (i as u64) << 32,
+            };
             if let State::LowRank(low_rank) = &slot.state {
                 refreshed += usize::from(low_rank.is_due(before));
             }
@@ -303,13 +306,7 @@ fn stagger(group: &Group, i: usize) -> Option<u64> {
     u64::try_from(share).ok()
 }
 
-fn slot_state(
-    device: &Device,
-    group: &Group,
-    param: &Tensor,
-    maps: &Tensor,
-    (offset, seed): (u64, u64),
-) -> Result<State> {
+fn slot_state(device: &Device, group: &Group, param: &Tensor, maps: &Tensor, offset: u64) -> Result<State> {
     check_tensor(device, param)?;
     let matrix = || match **param.shape() {
         [rows, columns] if rows > 0 && columns > 0 => Ok([rows, columns]),
@@ -322,9 +319,7 @@ fn slot_state(
     let state = group.adam.state;
     Ok(match group.algorithm {
         Algorithm::AdamW => State::Adam(moments::zeros(device, state, param.shape(), maps)?),
-        Algorithm::GaLore(o) => {
-            State::LowRank(LowRank::galore(device, matrix()?, o, state, maps, (offset, seed))?)
-        }
+        Algorithm::GaLore(o) => State::LowRank(LowRank::galore(device, matrix()?, o, state, maps, offset)?),
         Algorithm::Conda(o) => State::LowRank(LowRank::conda(device, matrix()?, o, state, maps, offset)?),
         Algorithm::Muon(_) => {
             matrix()?;

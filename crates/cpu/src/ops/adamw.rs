@@ -79,7 +79,7 @@ impl Step {
     }
 
     fn full<G: Float, P: Float, S: Float>(self, grad: &[G], param: &mut [P], [m, v]: [&mut [S]; 2]) {
-        let work = |(task, (((grad, param), m), v)): (usize, (((&[G], &mut [P]), &mut [S]), &mut [S]))| {
+        let work = |(task, (((grad, param), m), v)): (usize, Pieces<G, P, S>)| {
             dispatch(
                 #[inline(always)]
                 || match self.noise {
@@ -153,6 +153,9 @@ impl Step {
         pieces.with_min_len(PARALLEL / BLOCK).for_each(work);
     }
 }
+
+/// A piece of each operand of a step with numbers.
+type Pieces<'a, G, P, S> = (((&'a [G], &'a mut [P]), &'a mut [S]), &'a mut [S]);
 
 /// A block of each operand of a step with codes.
 type Blocks<'a, G, P> =

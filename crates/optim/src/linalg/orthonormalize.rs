@@ -95,9 +95,9 @@ fn inverse_factor(gram: &[f64], n: usize) -> Option<Vec<f64>> {
         row[..=i].iter_mut().for_each(|x| *x /= pivot);
     }
     let mut upper = vec![0.0; n * n];
-    for i in 0..n {
+    for (i, scale) in scales.iter().enumerate() {
         for j in i..n {
-            upper[i * n + j] = inverse[j * n + i] / scales[i];
+            upper[i * n + j] = inverse[j * n + i] / scale;
         }
     }
     Some(upper)

@@ -12,7 +12,7 @@ pub struct RangeOptions {
     pub rank: usize,
     /// Random directions beyond the rank; 8 by default. Those that capture least are dropped in the end.
     pub oversample: usize,
-    /// Passes of the power iteration; 1 by default. A start from another basis is itself half a pass.
+    /// Passes of the power iteration; 2 by default. A start from another basis is itself half a pass.
     pub power: usize,
     /// A basis to start from instead of random directions, `[side, rank]`: with no power pass of its own it costs two
     /// products of the matrix.
@@ -28,7 +28,7 @@ pub struct RangeOptions {
 impl RangeOptions {
     /// The defaults, for this rank.
     pub fn new(rank: usize) -> Self {
-        Self { rank, oversample: 8, power: 1, start: None, right: false, align: true, seed: 0 }
+        Self { rank, oversample: 8, power: 2, start: None, right: false, align: true, seed: 0 }
     }
 }
 

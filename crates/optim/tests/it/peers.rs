@@ -128,9 +128,9 @@ fn literal_conda(device: &Device, weight: &Tensor, gradients: &[Tensor], gap: us
         let (turned_g, turned_m) = (host(&turn(g)), host(&turn(&m)));
         let correction = (1.0 - 0.999f64.powi(t)).sqrt();
         let mut n = Vec::new();
-        for i in 0..v.len() {
-            v[i] = 0.999 * v[i] + 0.001 * f64::from(turned_g[i]).powi(2);
-            n.push((f64::from(turned_m[i]) / (v[i].sqrt() + 1e-8 * correction)) as f32);
+        for ((v, g), m) in v.iter_mut().zip(turned_g).zip(turned_m) {
+            *v = 0.999 * *v + 0.001 * f64::from(g).powi(2);
+            n.push((f64::from(m) / (v.sqrt() + 1e-8 * correction)) as f32);
         }
         let n = device.tensor(n, [rows, columns]).unwrap();
         let back = match right {

@@ -1,0 +1,166 @@
+//! The class of an optimizer. Every method is a promise: a step waits for what the device says of the gradients.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use gristmill::optim::{AdamOptions, Algorithm, Group, ModelConfig, Optimizer, OptimizerOptions, memory_of};
+use gristmill_core::{Code, DType, Error, Result, Tensor};
+use napi::bindgen_prelude::{ClassInstance, Env, Object, Uint8Array};
+use napi_derive::napi;
+use serde::Deserialize;
+
+use crate::args::dtype;
+use crate::device::DeviceHandle;
+use crate::error::{guarded, parse, print, to_js};
+use crate::task::spawn;
+use crate::tensor::TensorHandle;
+
+const THREAD: &str = "gristmill-optim";
+
+/// The JSON form of an optimizer: its parameters come beside it, those of one group behind those of another.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Options {
+    groups: Vec<GroupOptions>,
+    #[serde(default)]
+    options: OptimizerOptions,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct GroupOptions {
+    algorithm: Algorithm,
+    #[serde(default)]
+    adam: AdamOptions,
+    names: Vec<String>,
+}
+
+/// The JSON form of what [`optimizer_memory`] takes.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct MemoryOptions {
+    /// A name, or the content of a `config.json`.
+    config: Config,
+    weights: String,
+    algorithm: Algorithm,
+    #[serde(default)]
+    adam: AdamOptions,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Config {
+    Named(String),
+    Sizes(ModelConfig),
+}
+
+type Tensors<'a> = Vec<ClassInstance<'a, TensorHandle>>;
+
+fn tensors(name: &str, handles: &Tensors<'_>) -> Result<Vec<Tensor>> {
+    handles.iter().map(|handle| handle.get(name)).collect()
+}
+
+/// Parameters in groups, and what is known of their gradients so far.
+#[napi]
+pub struct OptimizerHandle {
+    optimizer: Arc<Mutex<Optimizer>>,
+}
+
+fn lock(optimizer: &Mutex<Optimizer>) -> MutexGuard<'_, Optimizer> {
+    // A panic leaves at most a step that was taken in part, as an error of a device does.
+    optimizer.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[napi]
+impl OptimizerHandle {
+    /// An optimizer of these parameters; `options` is JSON text.
+    #[napi(constructor)]
+    pub fn new(env: Env, device: &DeviceHandle, options: String, params: Tensors<'_>) -> napi::Result<Self> {
+        let make = || {
+            let Options { groups, options } = parse(&options)?;
+            let mut given = tensors("params", &params)?.into_iter();
+            let mut all = Vec::new();
+            for GroupOptions { algorithm, adam, names } in groups {
+                let params: Vec<_> = names.into_iter().zip(given.by_ref()).collect();
+                all.push(Group { algorithm, adam, params });
+            }
+            Optimizer::new(&device.device, all, options)
+        };
+        guarded(make)
+            .map(|optimizer| Self { optimizer: Arc::new(Mutex::new(optimizer)) })
+            .map_err(|e| to_js(&env, &e))
+    }
+
+    /// A step along these gradients, in the order of the parameters. The result is the JSON text of `StepReport`.
+    #[napi(ts_return_type = "Promise<string>")]
+    pub fn step<'env>(&self, env: &'env Env, gradients: Tensors<'_>) -> napi::Result<Object<'env>> {
+        let gradients = guarded(|| tensors("gradients", &gradients)).map_err(|e| to_js(env, &e))?;
+        self.work(env, move |optimizer| print(&optimizer.step(&gradients)?), |text| text)
+    }
+
+    /// Bytes on the device: the JSON text of `OptimizerMemory`.
+    #[napi(ts_return_type = "Promise<string>")]
+    pub fn memory<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
+        self.work(env, |optimizer| print(&optimizer.memory()), |text| text)
+    }
+
+    /// Everything that is needed to go on from here, as a safetensors file.
+    #[napi(ts_return_type = "Promise<Uint8Array>")]
+    pub fn save<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
+        self.work(env, |optimizer| optimizer.save(), Uint8Array::new)
+    }
+
+    /// Goes on from such a file.
+    #[napi(ts_return_type = "Promise<void>")]
+    pub fn load<'env>(&self, env: &'env Env, state: Uint8Array) -> napi::Result<Object<'env>> {
+        let state = state.to_vec();
+        self.work(env, move |optimizer| optimizer.load(&state), |()| ())
+    }
+
+    /// Sets the learning rate of all groups.
+    #[napi(ts_return_type = "Promise<void>")]
+    pub fn set_lr<'env>(&self, env: &'env Env, lr: f64) -> napi::Result<Object<'env>> {
+        let set = move |o: &mut Optimizer| (0..o.groups()).try_for_each(|group| o.set_lr(group, lr));
+        self.work(env, set, |()| ())
+    }
+
+    /// Gives a parameter its bases.
+    #[napi(ts_return_type = "Promise<void>")]
+    pub fn set_projector<'env>(
+        &self,
+        env: &'env Env,
+        name: String,
+        bases: Tensors<'_>,
+    ) -> napi::Result<Object<'env>> {
+        let bases = guarded(|| tensors("projector", &bases)).map_err(|e| to_js(env, &e))?;
+        self.work(env, move |optimizer| optimizer.set_projector(&name, &bases), |()| ())
+    }
+
+    fn work<'env, T: Send + 'static, V: napi::bindgen_prelude::ToNapiValue + 'static>(
+        &self,
+        env: &'env Env,
+        work: impl FnOnce(&mut Optimizer) -> Result<T> + Send + 'static,
+        convert: impl FnOnce(T) -> V + Send + 'static,
+    ) -> napi::Result<Object<'env>> {
+        let optimizer = self.optimizer.clone();
+        spawn(env, THREAD, Default::default(), move || work(&mut lock(&optimizer)), convert)
+    }
+}
+
+/// Bytes of a model's weights and of what an optimizer keeps: JSON text in, the JSON text of `OptimizerMemory` out.
+#[napi]
+pub fn optimizer_memory(env: Env, options: String) -> napi::Result<String> {
+    let report = || {
+        let MemoryOptions { config, weights, algorithm, adam } = parse(&options)?;
+        let config = match config {
+            Config::Sizes(config) => config,
+            Config::Named(name) => ModelConfig::named(&name).ok_or_else(|| {
+                Error::new(Code::InvalidArgument, format!("no sizes of {name:?}"))
+                    .at_column("config")
+                    .hint(format!("one of {}, or a config.json", ModelConfig::NAMES.join(", ")))
+            })?,
+        };
+        let weights: DType = dtype(&weights)?;
+        print(&memory_of(&config, weights, &algorithm, &adam)?)
+    };
+    guarded(report).map_err(|e| to_js(&env, &e))
+}

@@ -1,0 +1,259 @@
+/** Optimizers from TypeScript and from the command line. */
+
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+import {
+  AdamW,
+  Conda,
+  type Device,
+  GaLore,
+  GristmillError,
+  Muon,
+  openDevice,
+  type Optimizer,
+  optimizerMemory,
+  type Tensor,
+} from '../ts/index.js';
+import { cli, put, scratch } from './helpers.js';
+
+let device: Device;
+beforeAll(async () => {
+  device = await openDevice({ device: 'cpu' });
+});
+afterAll(() => device.dispose());
+
+/** Numbers that look random, the same every time. */
+function numbers(seed: number, n: number): Float32Array {
+  return Float32Array.from({ length: n }, (_, i) => Math.sin(seed * 1000 + i * 12.9898) * 0.5);
+}
+
+const matrix = (seed: number, rows: number, columns: number): Tensor<'f32'> =>
+  device.tensor(numbers(seed, rows * columns), { shape: [rows, columns] });
+
+/** Half the squared distance to a target of low rank: its gradient is the difference. */
+async function descend(
+  make: (params: Record<string, Tensor>) => Optimizer,
+  steps: number,
+): Promise<[before: number, after: number]> {
+  using target = matrix(1, 24, 4).matmul(matrix(2, 4, 16));
+  using weight = matrix(3, 24, 16);
+  const optimizer = make({ w: weight });
+  const loss = async (): Promise<number> => {
+    using difference = weight.copy();
+    difference.axpby(-1, target, 1);
+    return (await difference.toFloat32Array()).reduce((sum, x) => sum + x * x, 0);
+  };
+  const before = await loss();
+  for (let i = 0; i < steps; i++) {
+    using gradient = weight.copy();
+    gradient.axpby(-1, target, 1);
+    const report = await optimizer.step({ w: gradient });
+    expect(report).toMatchObject({ step: i + 1, applied: true, skipped: 0 });
+  }
+  return [before, await loss()];
+}
+
+async function failure(work: () => unknown): Promise<GristmillError> {
+  const error: unknown = await Promise.resolve()
+    .then(work)
+    .then(
+      () => new Error('it succeeded'),
+      (reason: unknown) => reason,
+    );
+  expect(error).toBeInstanceOf(GristmillError);
+  return error as GristmillError;
+}
+
+describe('optimizers', () => {
+  const makers: [string, (params: Record<string, Tensor>) => Optimizer][] = [
+    ['AdamW', (params) => new AdamW(device, params, { lr: 0.05 })],
+    ['AdamW of 8 bits', (params) => new AdamW(device, params, { lr: 0.05, state: 'int8' })],
+    ['GaLore', (params) => new GaLore(device, params, { lr: 0.05, rank: 8, scale: 1, updateProjGap: 10 })],
+    [
+      'GaLore of both sides',
+      (params) =>
+        new GaLore(device, params, {
+          lr: 0.2,
+          rank: 16,
+          scale: 1,
+          updateProjGap: 50,
+          projType: 'full',
+          refresh: 'exact',
+        }),
+    ],
+    ['Conda', (params) => new Conda(device, params, { lr: 0.05, scale: 1, updateProjGap: 20 })],
+    ['Muon', (params) => new Muon(device, params, { lr: 0.15, scaling: 'rms' })],
+  ];
+  test.each(makers)('%s comes down', async (_, make) => {
+    const [before, after] = await descend(make, 60);
+    expect(after).toBeLessThan(0.2 * before);
+  });
+
+  test('groups: matrices in the subspace, what is dense and what is no matrix with AdamW', async () => {
+    const params = {
+      q: matrix(1, 80, 64),
+      embedding: matrix(2, 100, 64),
+      norm: device.tensor(numbers(3, 64)),
+    };
+    const { embedding, ...others } = params;
+    const groups = [
+      { params: others, rank: 16 },
+      { params: { embedding }, dense: true, lr: 0.001 },
+    ];
+    const optimizer = new GaLore(device, groups, { lr: 0.01, state: 'int8', projector: 'bf16' });
+    expect(optimizer.names).toEqual(['q', 'norm', 'embedding']);
+    const gradients = {
+      q: matrix(4, 80, 64),
+      embedding: matrix(5, 100, 64),
+      norm: device.tensor(numbers(6, 64)),
+    };
+    const report = await optimizer.step(gradients);
+    expect(report).toMatchObject({ step: 1, refreshed: 1 });
+    expect(report.gradNorm).toBeGreaterThan(1);
+    // Of q 80 · 16 elements and of the norm 64, both few, as f32; of the embedding as codes.
+    expect(await optimizer.memory()).toEqual({
+      weights: 4 * (80 * 64 + 100 * 64 + 64),
+      moments: 8 * (80 * 16 + 64) + 2 * 6400,
+      scales: 8 * 25,
+      projectors: 2 * 64 * 16,
+    });
+  });
+
+  test('a state goes through a file, and the next steps have the same bits', async () => {
+    const file = join(scratch(), 'step-3.safetensors');
+    const start = numbers(1, 80 * 64);
+    const options = { rank: 60, updateProjGap: 4, lr: 0.01, state: 'int8', maxGradNorm: 1 } as const;
+    const run = async (optimizer: Optimizer, from: number, to: number): Promise<void> => {
+      for (let t = from; t < to; t++) await optimizer.step({ w: matrix(10 + t, 80, 64) });
+    };
+    const weight = device.tensor(start, { shape: [80, 64] });
+    const straight = new GaLore(device, { w: weight }, options);
+    await run(straight, 0, 3);
+    const saved = await straight.save(file);
+    const atSave = await weight.toFloat32Array();
+    await run(straight, 3, 6);
+
+    const again = device.tensor(atSave, { shape: [80, 64] });
+    const resumed = new GaLore(device, { w: again }, options);
+    await resumed.load(file);
+    expect(await resumed.save()).toEqual(saved);
+    await run(resumed, 3, 6);
+    expect(await again.toFloat32Array()).toEqual(await weight.toFloat32Array());
+    expect(await resumed.save()).toEqual(await straight.save());
+
+    // Nothing but numbers and JSON is in it.
+    const header = JSON.parse(
+      readFileSync(file)
+        .subarray(8, 8 + Number(readFileSync(file).readBigUInt64LE()))
+        .toString(),
+    ) as Record<string, Record<string, string>>;
+    expect(Object.keys(header).sort()).toEqual(['__metadata__', 'w.absmax', 'w.codes', 'w.proj']);
+    expect(JSON.parse(header['__metadata__']?.['gristmill'] ?? '')).toMatchObject({
+      step: 3,
+      params: { w: { lowRank: { refreshes: 1, gap: 4 } } },
+    });
+  });
+
+  test('calls are carried out in their order, awaited or not', async () => {
+    const weight = matrix(1, 8, 6);
+    const optimizer = new AdamW(device, { w: weight });
+    const gradient = matrix(2, 8, 6);
+    const reports = await Promise.all([1, 2, 3, 4, 5].map(() => optimizer.step({ w: gradient })));
+    expect(reports.map(({ step }) => step)).toEqual([1, 2, 3, 4, 5]);
+    await optimizer.setLr(0);
+    const before = await weight.toFloat32Array();
+    await optimizer.step({ w: gradient });
+    expect(await weight.toFloat32Array()).toEqual(before);
+  });
+
+  test('gradients that are not finite change nothing and are counted', async () => {
+    const weight = matrix(1, 8, 6);
+    const optimizer = new GaLore(device, { w: weight }, { rank: 2 });
+    const before = await weight.toFloat32Array();
+    const wrong = device.tensor(new Float32Array(48).fill(NaN), { shape: [8, 6] });
+    expect(await optimizer.step({ w: wrong })).toMatchObject({ step: 0, applied: false, skipped: 1 });
+    expect(await weight.toFloat32Array()).toEqual(before);
+  });
+
+  test('a basis from elsewhere', async () => {
+    const weight = device.tensor('f32', { shape: [3, 2] });
+    const optimizer = new GaLore(device, { w: weight }, { rank: 1, refresh: 'given', scale: 1, lr: 0.5 });
+    const gradient = device.tensor(Float32Array.of(1, 2, 3, 4, 5, 6), { shape: [3, 2] });
+    expect((await failure(() => optimizer.step({ w: gradient }))).details.path).toBe('w');
+    await optimizer.setProjector('w', device.tensor(Float32Array.of(1, 0), { shape: [2, 1] }));
+    await optimizer.step({ w: gradient });
+    // The first step of Adam is a sign: down along the first column alone.
+    const moved = [...(await weight.toFloat32Array())].map((x) => Math.round(x * 1e4) / 1e4 + 0);
+    expect(moved).toEqual([-0.5, 0, -0.5, 0, -0.5, 0]);
+  });
+
+  test('what cannot be is refused with its name', async () => {
+    const w = matrix(1, 8, 6);
+    for (const [make, code, column] of [
+      [() => new GaLore(device, { w }, { rnak: 2 } as never), 'INVALID_ARGUMENT', 'rnak'],
+      [() => new GaLore(device, { w }, { rank: 0 }), 'INVALID_ARGUMENT', 'rank'],
+      [() => new AdamW(device, { w }, { lr: -1 }), 'INVALID_ARGUMENT', 'lr'],
+      [() => new AdamW(device, { w: 3 as never }), 'INVALID_ARGUMENT', 'w'],
+      [() => new Conda(device, { w }, { state: 'int8' }), 'INVALID_ARGUMENT', 'state'],
+    ] as const) {
+      const error = await failure(make);
+      expect([error.code, error.details.column]).toEqual([code, column]);
+    }
+    const shared = await failure(() => new AdamW(device, { w, part: w.narrow(0, 2) }));
+    expect([shared.code, shared.details.path]).toEqual(['INVALID_ARGUMENT', 'part']);
+    const optimizer = new AdamW(device, { w });
+    const missing = await failure(() => optimizer.step({}));
+    expect([missing.code, missing.details.column]).toEqual(['INVALID_ARGUMENT', 'w']);
+    const stranger = await failure(() => optimizer.step({ w, x: w }));
+    expect(stranger.message).toContain('"x"');
+    const shape = await failure(() => optimizer.step({ w: matrix(1, 6, 8) }));
+    expect([shape.code, shape.details.path]).toEqual(['SHAPE_MISMATCH', 'w']);
+    const hostile = await failure(() => optimizer.load(Buffer.from('not a state at all')));
+    expect(hostile.code).toBe('CORRUPT_DATA');
+    const absent = await failure(() => optimizer.load('/nowhere/at/all'));
+    expect([absent.code, absent.details.path]).toEqual(['IO', '/nowhere/at/all']);
+  });
+});
+
+describe('memory', () => {
+  test('of a model that the papers train', () => {
+    const galore = {
+      config: 'llama-7b',
+      optimizer: 'galore',
+      rank: 1024,
+      projector: 'bf16',
+      state: 'int8',
+    } as const;
+    const { weights, moments, scales, projectors } = optimizerMemory(galore);
+    const gb = (n: number): number => Math.round(n / 1e7) / 100;
+    expect([gb(weights), gb(moments + projectors), gb(scales)]).toEqual([13.48, 5.64, 0.06]);
+  });
+
+  test('from the command line, by name or of a config.json', async () => {
+    const args = ['memory', '--config', 'llama-7b', '--optimizer', 'galore', '--rank', '1024'];
+    const text = await cli(args);
+    expect(text.code).toBe(0);
+    expect(text.stdout).toMatch(/galore, int8 +13\.48 GB +3\.76 GB +58\.8 MB +1\.88 GB +5\.70 GB +19\.18 GB/);
+    const config = {
+      model_type: 'llama',
+      hidden_size: 64,
+      intermediate_size: 176,
+      num_hidden_layers: 2,
+      num_attention_heads: 4,
+      vocab_size: 300,
+    };
+    const path = put(join(scratch(), 'config.json'), JSON.stringify(config));
+    const json = await cli(['memory', '--config', path, '--json', '--weights', 'f32']);
+    const elements = 2 * 300 * 64 + 2 * (4 * 64 * 64 + 3 * 64 * 176 + 2 * 64) + 64;
+    const { states } = JSON.parse(json.stdout) as {
+      states: { state: string; weights: number; moments: number }[];
+    };
+    expect(states[0]).toMatchObject({ state: 'f32', weights: 4 * elements, moments: 8 * elements });
+    const unknown = await cli(['memory', '--config', 'llama-8t']);
+    expect([unknown.code, unknown.stderr]).toEqual([2, expect.stringContaining('llama-60m')]);
+    expect((await cli(['memory', '--config', '/nowhere.json'])).code).toBe(1);
+  });
+});

@@ -1,0 +1,103 @@
+import { readFileSync } from 'node:fs';
+
+import { type Command, Option } from 'commander';
+
+import { GristmillError } from '../errors.js';
+import {
+  optimizerMemory,
+  type OptimizerMemory,
+  type OptimizerMemoryOptions,
+  type StateType,
+} from '../optim.js';
+import { bytes, table } from './format.js';
+import { common, type CommonFlags, defined, integer } from './options.js';
+import { execute } from './run.js';
+
+interface MemoryFlags extends CommonFlags {
+  config: string;
+  optimizer: NonNullable<OptimizerMemoryOptions['optimizer']>;
+  rank?: number;
+  projType?: NonNullable<OptimizerMemoryOptions['projType']>;
+  weights: 'f32' | 'bf16';
+  projector: 'f32' | 'bf16';
+}
+
+const STATES: readonly StateType[] = ['f32', 'bf16', 'int8'];
+
+/** Bytes for each type of state that the optimizer has. */
+interface Report {
+  optimizer: string;
+  states: (OptimizerMemory & { state: StateType })[];
+}
+
+export function addMemory(program: Command): void {
+  common(program.command('memory'))
+    .description('the memory of weights, states and projectors of an optimizer, before anything is allocated')
+    .requiredOption(
+      '--config <model>',
+      'llama-60m, llama-130m, llama-350m, llama-1b, llama-7b, or the config.json of a model of that family',
+    )
+    .addOption(
+      new Option('--optimizer <name>', 'what the matrices of attention and MLPs are updated by')
+        .choices(['adamw', 'galore', 'conda', 'muon'])
+        .default('adamw'),
+    )
+    .option('--rank <n>', 'dimensions of the subspace of galore (default: 128)', integer(1))
+    .addOption(
+      new Option('--proj-type <side>', 'which side galore projects (default: std)').choices([
+        'std',
+        'reverse_std',
+        'left',
+        'right',
+        'full',
+      ]),
+    )
+    .addOption(new Option('--weights <type>', 'type of the weights').choices(['f32', 'bf16']).default('bf16'))
+    .addOption(
+      new Option('--projector <type>', 'type of the bases of galore')
+        .choices(['f32', 'bf16'])
+        .default('bf16'),
+    )
+    .action((flags: MemoryFlags) => execute('memory', flags, () => Promise.resolve(report(flags)), print));
+}
+
+function report({ config, optimizer, rank, projType, weights, projector }: MemoryFlags): Report {
+  const sizes = config.endsWith('.json') ? read(config) : config;
+  const galore = optimizer === 'galore' ? { projector, ...defined({ rank, projType }) } : {};
+  // Conda has no state of 8 bits.
+  const states = STATES.filter((state) => optimizer !== 'conda' || state !== 'int8');
+  return {
+    optimizer,
+    states: states.map((state) => ({
+      state,
+      ...optimizerMemory({ config: sizes, optimizer, weights, state, ...galore }),
+    })),
+  };
+}
+
+function read(path: string): Record<string, unknown> {
+  try {
+    const config = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
+    return config;
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new GristmillError('IO', `cannot read the sizes: ${why}`, { details: { path }, cause });
+  }
+}
+
+function print({ optimizer, states }: Report): string {
+  const rows = states.map(({ state, weights, moments, scales, projectors }) => {
+    const kept = moments + scales + projectors;
+    return [
+      `${optimizer}, ${state}`,
+      ...[weights, moments, scales, projectors, kept, weights + kept].map(gigabytes),
+    ];
+  });
+  const head = ['', 'weights', 'moments', 'scales', 'projectors', 'state', 'in all'];
+  return table([head, ...rows]);
+}
+
+/** With two digits behind the point where there are gigabytes. */
+function gigabytes(n: number): string {
+  return n >= 1e9 ? `${(n / 1e9).toFixed(2)} GB` : bytes(n);
+}

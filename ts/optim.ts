@@ -1,0 +1,391 @@
+import { randomBytes } from 'node:crypto';
+import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+
+import type * as Native from '../bindings/node/index.js';
+import * as arg from './args.js';
+import type { Device } from './device.js';
+import { GristmillError } from './errors.js';
+import { ask, attempt } from './job.js';
+import { Tensor } from './tensor.js';
+
+/** Parameters by name: `f32` or `bf16`, updated in place. */
+export type Params = Readonly<Record<string, Tensor>>;
+
+/** How moments are kept; `int8` takes a quarter of `f32`, `bf16` half. */
+export type StateType = 'f32' | 'bf16' | 'int8';
+
+/**
+ * What the learning rate is multiplied by, step by step from 1. `floor` and `constant` are shares of it; `infinite` has no
+ * end until `annealFrom` is set.
+ */
+export type Schedule =
+  | { kind: 'constant'; warmup: number }
+  | { kind: 'linear' | 'cosine'; warmup: number; total: number; floor: number }
+  | { kind: 'wsd'; warmup: number; total: number; decay: number; floor: number }
+  | { kind: 'rewarm'; warmup: number; period: number; floor: number }
+  | {
+      kind: 'infinite';
+      warmup: number;
+      cooldown: number;
+      constant: number;
+      annealFrom: number | null;
+      anneal: number;
+      floor: number;
+    };
+
+/** Numbers that a group of parameters has. */
+export interface AdamOptions {
+  /** Learning rate. @defaultValue 0.001 */
+  lr?: number;
+  /** Decay of both moments. @defaultValue [0.9, 0.999] */
+  betas?: readonly [number, number];
+  /** Added to the root of the second moment. @defaultValue 1e-8 */
+  eps?: number;
+  /** Decoupled weight decay. @defaultValue 0 */
+  weightDecay?: number;
+  /** How moments are kept; tensors of fewer than 4,096 elements keep `f32` instead of `int8`. @defaultValue 'f32' */
+  state?: StateType;
+  /** What the learning rate is multiplied by. @defaultValue 1 throughout */
+  schedule?: Schedule;
+}
+
+/** What {@link GaLore} adds. */
+export interface GaLoreOnly {
+  /** Dimensions of the subspace; more than the smaller side of a parameter is that side. @defaultValue 128 */
+  rank?: number;
+  /** Steps from one basis to the next. @defaultValue 200 */
+  updateProjGap?: number;
+  /** Factor of the update. @defaultValue 0.25 */
+  scale?: number;
+  /** Which side is projected: the smaller one, the other one, always left or right, or both. @defaultValue 'std' */
+  projType?: 'std' | 'reverse_std' | 'left' | 'right' | 'full';
+  /**
+   * How a basis is found: by random projections, from the basis before where there is one; by an eigendecomposition on the
+   * host; or not at all, but by {@link Optimizer.setProjector}. @defaultValue 'randomized'
+   */
+  refresh?: 'randomized' | 'exact' | 'given';
+  /** Type in which bases are kept. @defaultValue 'f32' */
+  projector?: 'f32' | 'bf16';
+  /** Q-GaLore: the gap doubles while the last five bases agree by this cosine; 0.4 in its paper. @defaultValue never */
+  cosThreshold?: number;
+}
+
+/** What {@link Conda} adds. */
+export interface CondaOnly {
+  /** Steps from one basis to the next. @defaultValue 2000 */
+  updateProjGap?: number;
+  /** Factor of the update. @defaultValue 0.25 */
+  scale?: number;
+}
+
+/** What {@link Muon} adds. */
+export interface MuonOnly {
+  /** Decay of the momentum. @defaultValue 0.95 */
+  momentum?: number;
+  /** Whether the update looks ahead along the momentum. @defaultValue true */
+  nesterov?: boolean;
+  /** Iterations of Newton and Schulz. @defaultValue 5 */
+  nsSteps?: number;
+  /** Whether their products are of `bf16`, as published, or of `f32`. @defaultValue true */
+  bf16?: boolean;
+  /** `spectral`: √max(1, rows / columns); `rms`: 0.2 √max(rows, columns), as Moonlight has it. @defaultValue 'spectral' */
+  scaling?: 'spectral' | 'rms';
+}
+
+/** What all groups share. */
+export interface SharedOptions {
+  /** The norm that all gradients together are clipped to. @defaultValue not at all */
+  maxGradNorm?: number;
+  /** Whether a step with a gradient that is not finite is left out, and counted. @defaultValue true */
+  checkFinite?: boolean;
+  /**
+   * Whether `eps` is beside the uncorrected second moment and weights decay after the update, as in `galore_torch` and
+   * Conda, rather than as in AdamW of PyTorch. @defaultValue false
+   */
+  parity?: boolean;
+  /** Whether refreshes are spread over the steps of a gap. @defaultValue false */
+  stagger?: boolean;
+  /** Whether weights of AdamW and moments are rounded to `bf16` at random, right on average. @defaultValue true */
+  stochasticRounding?: boolean;
+  /** What random numbers are drawn with. @defaultValue 0 */
+  seed?: number;
+}
+
+/** Options of {@link AdamW}. */
+export type AdamWOptions = AdamOptions & SharedOptions;
+/** Options of {@link GaLore}. */
+export type GaLoreOptions = AdamOptions & GaLoreOnly & SharedOptions;
+/** Options of {@link Conda}. */
+export type CondaOptions = AdamOptions & CondaOnly & SharedOptions;
+/** Options of {@link Muon}. */
+export type MuonOptions = AdamOptions & MuonOnly & SharedOptions;
+
+/**
+ * Parameters that differ from others in their options. With `dense`, they are updated by AdamW whatever their shape, as
+ * embeddings and heads usually are.
+ */
+export type ParamGroup<Only> = AdamOptions & Only & { params: Params; dense?: boolean };
+
+/** What a step did. */
+export interface StepReport {
+  /** Steps so far. */
+  step: number;
+  /** Whether this one was taken. */
+  applied: boolean;
+  /** Steps that were left out so far because a gradient was not finite. */
+  skipped: number;
+  /** The norm of all gradients together before clipping; null where it was not asked for. */
+  gradNorm: number | null;
+  /** Bases that were found anew. */
+  refreshed: number;
+}
+
+/** Bytes of weights, and of what is kept beside them. */
+export interface OptimizerMemory {
+  weights: number;
+  /** Moments, as numbers or codes, or the momentum of Muon. */
+  moments: number;
+  /** Scales of blocks of codes. */
+  scales: number;
+  /** Bases of subspaces, once they are there. */
+  projectors: number;
+}
+
+const ADAM = ['lr', 'betas', 'eps', 'weightDecay', 'state', 'schedule'] as const;
+const SHARED = ['maxGradNorm', 'checkFinite', 'parity', 'stagger', 'stochasticRounding', 'seed'] as const;
+const ONLY = {
+  adamw: [],
+  galore: ['rank', 'updateProjGap', 'scale', 'projType', 'refresh', 'projector', 'cosThreshold'],
+  conda: ['updateProjGap', 'scale'],
+  muon: ['momentum', 'nesterov', 'nsSteps', 'bf16', 'scaling'],
+} as const;
+
+type AlgorithmName = keyof typeof ONLY;
+
+/** The entries of these keys that are there. */
+function pick(from: object, keys: readonly string[]): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(from).filter(([key, value]) => keys.includes(key) && value !== undefined),
+  );
+}
+
+/** An algorithm as the engine has it. */
+function algorithm(name: AlgorithmName, options: object): { name: string } {
+  return { name, ...pick(options, ONLY[name]) };
+}
+
+/** The parts of the optimizers, which differ in what they do with matrices. */
+export abstract class Optimizer {
+  readonly #handle: Native.OptimizerHandle;
+  readonly #names: readonly string[];
+  /** The call before, so that calls are carried out in their order. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  /** @internal */
+  protected constructor(
+    name: AlgorithmName,
+    device: Device,
+    params: Params | readonly ParamGroup<object>[],
+    options: object = {},
+  ) {
+    const known = [...ADAM, ...ONLY[name]];
+    arg.options(name, options as Record<string, unknown>, [...known, ...SHARED]);
+    const given = Array.isArray(params)
+      ? (params as readonly ParamGroup<object>[])
+      : [{ params: params as Params }];
+    const groups: object[] = [];
+    const tensors: Native.TensorHandle[] = [];
+    const names: string[] = [];
+    for (const group of given) {
+      arg.options(name, group as unknown as Record<string, unknown>, [...known, 'params', 'dense']);
+      const merged = { ...options, ...group };
+      const entries = Object.entries(group.params);
+      const matrix = ([, tensor]: [string, Tensor]): boolean =>
+        name !== 'adamw' && group.dense !== true && tensor.shape.length === 2;
+      for (const [kind, some] of [
+        [name, entries.filter(matrix)],
+        ['adamw', entries.filter((entry) => !matrix(entry))],
+      ] as const) {
+        if (some.length === 0) continue;
+        const adam = pick(merged, ADAM);
+        groups.push({ algorithm: algorithm(kind, merged), adam, names: some.map(([key]) => key) });
+        names.push(...some.map(([key]) => key));
+        tensors.push(...some.map(([key, tensor]) => handleOf(name, key, tensor)));
+      }
+    }
+    const text = JSON.stringify({ groups, options: pick(options, SHARED) });
+    const handle = device.handle(name);
+    this.#handle = ask((addon) => new addon.OptimizerHandle(handle, text, tensors));
+    this.#names = names;
+  }
+
+  /** Names of all parameters, those of a group beside each other. */
+  get names(): readonly string[] {
+    return this.#names;
+  }
+
+  /**
+   * Takes a step along the gradients, one for each parameter by its name, `f32` or `bf16`. Weights change in place.
+   * Nothing has changed where it rejects with `SHAPE_MISMATCH`, `DTYPE_MISMATCH` or `INVALID_ARGUMENT`, or where a gradient
+   * is not finite, which the report says.
+   */
+  async step(gradients: Readonly<Record<string, Tensor>>): Promise<StepReport> {
+    const stranger = Object.keys(gradients).find((name) => !this.#names.includes(name));
+    if (stranger !== undefined) {
+      throw new GristmillError(
+        'INVALID_ARGUMENT',
+        `step: there is no parameter ${JSON.stringify(stranger)}`,
+        {
+          details: { column: 'gradients' },
+        },
+      );
+    }
+    const handles = this.#names.map((name) => handleOf('step', name, gradients[name]));
+    return JSON.parse(await this.#after(() => this.#handle.step(handles))) as StepReport;
+  }
+
+  /** Bytes on the device now. */
+  async memory(): Promise<OptimizerMemory> {
+    return JSON.parse(await this.#after(() => this.#handle.memory())) as OptimizerMemory;
+  }
+
+  /**
+   * Everything that is needed to go on from here but the weights, as the bytes of a safetensors file: moments or codes with
+   * their scales, bases, steps, seed, gaps. With a path, it is written there, whole or not at all.
+   */
+  async save(path?: string): Promise<Uint8Array> {
+    const bytes = await this.#after(() => this.#handle.save());
+    if (path !== undefined) {
+      const part = `${path}.${randomBytes(6).toString('hex')}.part`;
+      try {
+        await writeFile(part, bytes);
+        await rename(part, path);
+      } catch (cause) {
+        await rm(part, { force: true });
+        throw unreadable(path, 'written', cause);
+      }
+    }
+    return bytes;
+  }
+
+  /**
+   * Goes on from what {@link save} gave, of an optimizer of the same parameters, on whatever device it was; the next step
+   * has the same bits as if nothing had been. Rejects with `CORRUPT_DATA` for what is no such state, and with
+   * `INVALID_ARGUMENT` or `SHAPE_MISMATCH` for one of other parameters; then nothing has changed.
+   */
+  async load(from: string | Uint8Array): Promise<void> {
+    let bytes = from;
+    if (typeof bytes === 'string') {
+      const path = bytes;
+      bytes = await readFile(path).catch((cause: unknown) => {
+        throw unreadable(path, 'read', cause);
+      });
+    }
+    const state = bytes;
+    await this.#after(() => this.#handle.load(state));
+  }
+
+  /** Sets the learning rate of all parameters. */
+  async setLr(lr: number): Promise<void> {
+    const value = arg.number('setLr', 'lr', lr);
+    await this.#after(() => this.#handle.setLr(value));
+  }
+
+  /**
+   * Gives a parameter its basis until the next refresh: orthonormal columns, `[columns, rank]` for the right side,
+   * `[rows, rank]` for the left one, the left one and the right one for `full`.
+   */
+  async setProjector(name: string, ...bases: readonly Tensor[]): Promise<void> {
+    const handles = bases.map((basis) => handleOf('setProjector', name, basis));
+    await this.#after(() => this.#handle.setProjector(name, handles));
+  }
+
+  /** Carries out a call when those before it are done. */
+  #after<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#last.then(() => attempt(undefined, work));
+    this.#last = result.catch(() => undefined);
+    return result;
+  }
+}
+
+function handleOf(op: string, name: string, value: unknown): Native.TensorHandle {
+  if (value instanceof Tensor) return value.handle(op, name);
+  throw arg.refused('INVALID_ARGUMENT', op, name, 'a tensor', value);
+}
+
+function unreadable(path: string, what: string, cause: unknown): GristmillError {
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return new GristmillError('IO', `the state cannot be ${what}: ${why}`, { details: { path }, cause });
+}
+
+/** Adam with decoupled weight decay (Loshchilov and Hutter 2019); states of `f32`, `bf16` or 8 bits. */
+export class AdamW extends Optimizer {
+  constructor(device: Device, params: Params | readonly ParamGroup<object>[], options?: AdamWOptions) {
+    super('adamw', device, params, options);
+  }
+}
+
+/**
+ * Adam in a subspace of the gradient (Zhao et al. 2024): moments of `rank` columns instead of whole matrices. What has not two
+ * dimensions, and groups that are `dense`, are updated by AdamW.
+ *
+ * @example
+ * ```ts
+ * const optimizer = new GaLore(device, { q, k, v }, { rank: 128, lr: 0.01, state: 'int8' });
+ * await optimizer.step({ q: gradQ, k: gradK, v: gradV });
+ * await optimizer.save('step-1.safetensors');
+ * ```
+ */
+export class GaLore extends Optimizer {
+  constructor(device: Device, params: Params | readonly ParamGroup<GaLoreOnly>[], options?: GaLoreOptions) {
+    super('galore', device, params, options);
+  }
+}
+
+/** Adam in the rotated basis of the momentum (Wang et al. 2025); `state` is `f32` or `bf16`. Otherwise as {@link GaLore}. */
+export class Conda extends Optimizer {
+  constructor(device: Device, params: Params | readonly ParamGroup<CondaOnly>[], options?: CondaOptions) {
+    super('conda', device, params, options);
+  }
+}
+
+/** Momentum made orthogonal by Newton–Schulz iterations (Jordan et al. 2024), for matrices; AdamW for all else. */
+export class Muon extends Optimizer {
+  constructor(device: Device, params: Params | readonly ParamGroup<MuonOnly>[], options?: MuonOptions) {
+    super('muon', device, params, options);
+  }
+}
+
+/** What {@link optimizerMemory} takes. */
+export interface OptimizerMemoryOptions extends GaLoreOnly {
+  /**
+   * The sizes: `llama-60m`, `llama-130m`, `llama-350m`, `llama-1b` or `llama-7b`, or the content of the `config.json` of a
+   * model of the Llama family.
+   */
+  config: string | Readonly<Record<string, unknown>>;
+  /** What becomes of the matrices of attention and MLPs; all else goes with AdamW. @defaultValue 'adamw' */
+  optimizer?: 'adamw' | 'galore' | 'conda' | 'muon';
+  /** Type of the weights. @defaultValue 'bf16' */
+  weights?: 'f32' | 'bf16';
+  /** How moments are kept. @defaultValue 'f32' */
+  state?: StateType;
+}
+
+/** Bytes of a model's weights, and of what an optimizer keeps once it has taken a step, without allocating them. */
+export function optimizerMemory(options: OptimizerMemoryOptions): OptimizerMemory {
+  const known = ['config', 'optimizer', 'weights', 'state', ...ONLY.galore] as const;
+  const {
+    config,
+    optimizer = 'adamw',
+    weights = 'bf16',
+    state = 'f32',
+  } = arg.options('optimizerMemory', options, known);
+  const name = arg.oneOf('optimizerMemory', 'optimizer', optimizer, [
+    'adamw',
+    'galore',
+    'conda',
+    'muon',
+  ] as const);
+  const text = JSON.stringify({ config, weights, algorithm: algorithm(name, options), adam: { state } });
+  return JSON.parse(ask((addon) => addon.optimizerMemory(text))) as OptimizerMemory;
+}
