@@ -132,6 +132,24 @@ export declare class ModelHandle {
   losses(ids: Array<Uint32Array>, first: Array<number>, cancel: CancelHandle): Promise<Array<Float32Array>>
 }
 
+/** Parameters in groups, and what is known of their gradients so far. */
+export declare class OptimizerHandle {
+  /** An optimizer of these parameters; `options` is JSON text. */
+  constructor(device: DeviceHandle, options: string, params: Array<TensorHandle>)
+  /** A step along these gradients, in the order of the parameters. The result is the JSON text of `StepReport`. */
+  step(gradients: Array<TensorHandle>): Promise<string>
+  /** Bytes on the device: the JSON text of `OptimizerMemory`. */
+  memory(): Promise<string>
+  /** Everything that is needed to go on from here, as a safetensors file. */
+  save(): Promise<Uint8Array>
+  /** Goes on from such a file. */
+  load(state: Uint8Array): Promise<void>
+  /** Sets the learning rate of all groups. */
+  setLr(lr: number): Promise<void>
+  /** Gives a parameter its bases. */
+  setProjector(name: string, bases: Array<TensorHandle>): Promise<void>
+}
+
 /** Draws batches for DP-SGD. */
 export declare class PoissonDraws {
   /** A sampler of the JSON text of its options, or of its state. */
@@ -158,24 +176,6 @@ export declare class PrivacyLedger {
   delta(epsilon: number, method: string): string
   /** The JSON text of its state. */
   state(): string
-}
-
-/** Parameters in groups, and what is known of their gradients so far. */
-export declare class OptimizerHandle {
-  /** An optimizer of these parameters; `options` is JSON text. */
-  constructor(device: DeviceHandle, options: string, params: Tensors)
-  /** A step along these gradients, in the order of the parameters. The result is the JSON text of `StepReport`. */
-  step(gradients: Tensors): Promise<string>
-  /** Bytes on the device: the JSON text of `OptimizerMemory`. */
-  memory(): Promise<string>
-  /** Everything that is needed to go on from here, as a safetensors file. */
-  save(): Promise<Uint8Array>
-  /** Goes on from such a file. */
-  load(state: Uint8Array): Promise<void>
-  /** Sets the learning rate of all groups. */
-  setLr(lr: number): Promise<void>
-  /** Gives a parameter its bases. */
-  setProjector(name: string, bases: Tensors): Promise<void>
 }
 
 /** A peer's part in the rounds of a run. */

@@ -53,9 +53,7 @@ enum Config {
     Sizes(ModelConfig),
 }
 
-type Tensors<'a> = Vec<ClassInstance<'a, TensorHandle>>;
-
-fn tensors(name: &str, handles: &Tensors<'_>) -> Result<Vec<Tensor>> {
+fn tensors(name: &str, handles: &[ClassInstance<'_, TensorHandle>]) -> Result<Vec<Tensor>> {
     handles.iter().map(|handle| handle.get(name)).collect()
 }
 
@@ -74,7 +72,12 @@ fn lock(optimizer: &Mutex<Optimizer>) -> MutexGuard<'_, Optimizer> {
 impl OptimizerHandle {
     /// An optimizer of these parameters; `options` is JSON text.
     #[napi(constructor)]
-    pub fn new(env: Env, device: &DeviceHandle, options: String, params: Tensors<'_>) -> napi::Result<Self> {
+    pub fn new(
+        env: Env,
+        device: &DeviceHandle,
+        options: String,
+        params: Vec<ClassInstance<'_, TensorHandle>>,
+    ) -> napi::Result<Self> {
         let make = || {
             let Options { groups, options } = parse(&options)?;
             let mut given = tensors("params", &params)?.into_iter();
@@ -92,7 +95,11 @@ impl OptimizerHandle {
 
     /// A step along these gradients, in the order of the parameters. The result is the JSON text of `StepReport`.
     #[napi(ts_return_type = "Promise<string>")]
-    pub fn step<'env>(&self, env: &'env Env, gradients: Tensors<'_>) -> napi::Result<Object<'env>> {
+    pub fn step<'env>(
+        &self,
+        env: &'env Env,
+        gradients: Vec<ClassInstance<'_, TensorHandle>>,
+    ) -> napi::Result<Object<'env>> {
         let gradients = guarded(|| tensors("gradients", &gradients)).map_err(|e| to_js(env, &e))?;
         self.work(env, move |optimizer| print(&optimizer.step(&gradients)?), |text| text)
     }
@@ -129,7 +136,7 @@ impl OptimizerHandle {
         &self,
         env: &'env Env,
         name: String,
-        bases: Tensors<'_>,
+        bases: Vec<ClassInstance<'_, TensorHandle>>,
     ) -> napi::Result<Object<'env>> {
         let bases = guarded(|| tensors("projector", &bases)).map_err(|e| to_js(env, &e))?;
         self.work(env, move |optimizer| optimizer.set_projector(&name, &bases), |()| ())
