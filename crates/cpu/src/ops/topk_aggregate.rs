@@ -9,6 +9,10 @@ use super::topk_encode::Bands;
 use crate::access::Access;
 use crate::reference::fail_at;
 
+/// So many times 64 parameters before they are changed, they are asked for: rows of a block are too short for a processor
+/// to foresee the next.
+const AHEAD: usize = 4;
+
 pub(super) fn run(op: &TopkAggregate, access: &Access) -> Result<()> {
     let theta = access.output::<f32>(&op.theta)?;
     let payloads = access.input::<u32>(&op.payloads)?;
@@ -68,6 +72,15 @@ impl Peers<'_> {
         let (layout, chunking) = (&self.op.layout, &self.op.chunking);
         let chunk = chunking.chunk(i);
         let at = layout.tensor_words() + i * layout.words_per_chunk();
+        let origin = chunk.row * chunking.columns() + chunk.column - first;
+        // A division for each element would take as long as all the rest.
+        let shift = chunk.columns.is_power_of_two().then(|| chunk.columns.trailing_zeros());
+        let row = |p: usize| shift.map_or_else(|| p / chunk.columns, |shift| p >> shift);
+        let beyond = chunking.columns() - chunk.columns;
+        let place = |p: usize| origin + p + row(p) * beyond;
+        for word in 0..AHEAD {
+            prefetch(theta, place(64 * word)..place(64 * word) + 64);
+        }
         for (peer, (payload, &weight)) in self.payloads.iter().zip(self.weights).enumerate() {
             let words = &payload[at..at + layout.words_per_chunk()];
             // Peers are more streams than a processor follows by itself.
@@ -79,12 +92,9 @@ impl Peers<'_> {
                 return Some((peer * chunking.chunks() + i) as u64);
             }
         }
-        let origin = chunk.row * chunking.columns() + chunk.column - first;
-        // A division for each element would take as long as all the rest.
-        let shift = chunk.columns.is_power_of_two().then(|| chunk.columns.trailing_zeros());
-        let row = |p: usize| shift.map_or_else(|| p / chunk.columns, |shift| p >> shift);
-        let beyond = chunking.columns() - chunk.columns;
         for word in 0..chunk.elements().div_ceil(64) {
+            let ahead = place(64 * (word + AHEAD));
+            prefetch(theta, ahead..ahead + 64);
             let mut left = std::mem::take(&mut sums.touched[word]);
             while left != 0 {
                 let p = 64 * word + left.trailing_zeros() as usize;
@@ -92,7 +102,7 @@ impl Peers<'_> {
                 let (sum, count) = (std::mem::take(&mut sums.sums[p]), std::mem::take(&mut sums.counts[p]));
                 let step = settle(self.steps[usize::from(count)] * sum);
                 if step != 0.0 {
-                    theta[origin + p + row(p) * beyond] -= step;
+                    theta[place(p)] -= step;
                 }
             }
         }
