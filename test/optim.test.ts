@@ -169,6 +169,19 @@ describe('optimizers', () => {
     expect(await weight.toFloat32Array()).toEqual(before);
   });
 
+  test('after dispose, what was called before is done and nothing else is', async () => {
+    using weight = matrix(3, 24, 16);
+    using gradient = matrix(4, 24, 16);
+    const optimizer = new GaLore(device, { w: weight }, { rank: 4 });
+    const first = optimizer.step({ w: gradient });
+    optimizer.dispose();
+    optimizer.dispose();
+    expect(optimizer.disposed).toBe(true);
+    expect(await first).toMatchObject({ step: 1, applied: true });
+    expect((await failure(() => optimizer.step({ w: gradient }))).code).toBe('DISPOSED');
+    expect(await weight.toFloat32Array()).toHaveLength(24 * 16);
+  });
+
   test('gradients that are not finite change nothing and are counted', async () => {
     const weight = matrix(1, 8, 6);
     const optimizer = new GaLore(device, { w: weight }, { rank: 2 });

@@ -61,7 +61,30 @@ export {
   type TokenWindow,
 } from './language-model.js';
 export type { Logger } from './logger.js';
-export * from './optim.js';
+export {
+  AdamW,
+  type AdamOptions,
+  type AdamWOptions,
+  Conda,
+  type CondaOnly,
+  type CondaOptions,
+  GaLore,
+  type GaLoreOnly,
+  type GaLoreOptions,
+  Muon,
+  type MuonOnly,
+  type MuonOptions,
+  Optimizer,
+  optimizerMemory,
+  type OptimizerMemory,
+  type OptimizerMemoryOptions,
+  type OptimizerParams,
+  type ParamGroup,
+  type Schedule,
+  type OptimizerOptions,
+  type StateType,
+  type StepReport,
+} from './optim.js';
 export type * from './options.js';
 export {
   DeMo,
@@ -112,7 +135,12 @@ export {
   type RaterReport,
 } from './raters.js';
 export { scoreBatches, type ScoreBatchesOptions } from './score-batches.js';
-export { type RandomSubspaceOptions, Subspace, type SubspaceOptions } from './subspace.js';
+export {
+  type ActivationType,
+  type RandomSubspaceOptions,
+  Subspace,
+  type SubspaceOptions,
+} from './subspace.js';
 export type * from './summaries.js';
 export type {
   ActivationKind,

@@ -9,7 +9,7 @@ import { ask, attempt } from './job.js';
 import { Tensor } from './tensor.js';
 
 /** Parameters by name: `f32` or `bf16`, updated in place. */
-export type Params = Readonly<Record<string, Tensor>>;
+export type OptimizerParams = Readonly<Record<string, Tensor>>;
 
 /** How moments are kept; `int8` takes a quarter of `f32`, `bf16` half. */
 export type StateType = 'f32' | 'bf16' | 'int8';
@@ -93,7 +93,7 @@ export interface MuonOnly {
 }
 
 /** What all groups share. */
-export interface SharedOptions {
+export interface OptimizerOptions {
   /** The norm that all gradients together are clipped to. @defaultValue not at all */
   maxGradNorm?: number;
   /** Whether a step with a gradient that is not finite is left out, and counted. @defaultValue true */
@@ -112,19 +112,19 @@ export interface SharedOptions {
 }
 
 /** Options of {@link AdamW}. */
-export type AdamWOptions = AdamOptions & SharedOptions;
+export type AdamWOptions = AdamOptions & OptimizerOptions;
 /** Options of {@link GaLore}. */
-export type GaLoreOptions = AdamOptions & GaLoreOnly & SharedOptions;
+export type GaLoreOptions = AdamOptions & GaLoreOnly & OptimizerOptions;
 /** Options of {@link Conda}. */
-export type CondaOptions = AdamOptions & CondaOnly & SharedOptions;
+export type CondaOptions = AdamOptions & CondaOnly & OptimizerOptions;
 /** Options of {@link Muon}. */
-export type MuonOptions = AdamOptions & MuonOnly & SharedOptions;
+export type MuonOptions = AdamOptions & MuonOnly & OptimizerOptions;
 
 /**
  * Parameters that differ from others in their options. With `dense`, they are updated by AdamW whatever their shape, as
  * embeddings and heads usually are.
  */
-export type ParamGroup<Only> = AdamOptions & Only & { params: Params; dense?: boolean };
+export type ParamGroup<Only> = AdamOptions & Only & { params: OptimizerParams; dense?: boolean };
 
 /** What a step did. */
 export interface StepReport {
@@ -175,24 +175,25 @@ function algorithm(name: AlgorithmName, options: object): { name: string } {
 }
 
 /** The parts of the optimizers, which differ in what they do with matrices. */
-export abstract class Optimizer {
+export abstract class Optimizer implements Disposable {
   readonly #handle: Native.OptimizerHandle;
   readonly #names: readonly string[];
   /** The call before, so that calls are carried out in their order. */
   #last: Promise<unknown> = Promise.resolve();
+  #disposed = false;
 
   /** @internal */
   protected constructor(
     name: AlgorithmName,
     device: Device,
-    params: Params | readonly ParamGroup<object>[],
+    params: OptimizerParams | readonly ParamGroup<object>[],
     options: object = {},
   ) {
     const known = [...ADAM, ...ONLY[name]];
     arg.options(name, options as Record<string, unknown>, [...known, ...SHARED]);
     const given = Array.isArray(params)
       ? (params as readonly ParamGroup<object>[])
-      : [{ params: params as Params }];
+      : [{ params: params as OptimizerParams }];
     const groups: object[] = [];
     const tensors: Native.TensorHandle[] = [];
     const names: string[] = [];
@@ -241,12 +242,12 @@ export abstract class Optimizer {
       );
     }
     const handles = this.#names.map((name) => handleOf('step', name, gradients[name]));
-    return JSON.parse(await this.#after(() => this.#handle.step(handles))) as StepReport;
+    return JSON.parse(await this.#after('step', () => this.#handle.step(handles))) as StepReport;
   }
 
   /** Bytes on the device now. */
   async memory(): Promise<OptimizerMemory> {
-    return JSON.parse(await this.#after(() => this.#handle.memory())) as OptimizerMemory;
+    return JSON.parse(await this.#after('memory', () => this.#handle.memory())) as OptimizerMemory;
   }
 
   /**
@@ -254,7 +255,7 @@ export abstract class Optimizer {
    * their scales, bases, steps, seed, gaps. With a path, it is written there, whole or not at all.
    */
   async save(path?: string): Promise<Uint8Array> {
-    const bytes = await this.#after(() => this.#handle.save());
+    const bytes = await this.#after('save', () => this.#handle.save());
     if (path !== undefined) {
       const part = `${path}.${randomBytes(6).toString('hex')}.part`;
       try {
@@ -282,13 +283,13 @@ export abstract class Optimizer {
       });
     }
     const state = bytes;
-    await this.#after(() => this.#handle.load(state));
+    await this.#after('load', () => this.#handle.load(state));
   }
 
   /** Sets the learning rate of all parameters. */
   async setLr(lr: number): Promise<void> {
     const value = arg.number('setLr', 'lr', lr);
-    await this.#after(() => this.#handle.setLr(value));
+    await this.#after('setLr', () => this.#handle.setLr(value));
   }
 
   /**
@@ -297,14 +298,32 @@ export abstract class Optimizer {
    */
   async setProjector(name: string, ...bases: readonly Tensor[]): Promise<void> {
     const handles = bases.map((basis) => handleOf('setProjector', name, basis));
-    await this.#after(() => this.#handle.setProjector(name, handles));
+    await this.#after('setProjector', () => this.#handle.setProjector(name, handles));
+  }
+
+  /** Whether {@link dispose} was called. */
+  get disposed(): boolean {
+    return this.#disposed;
+  }
+
+  /** Releases moments and bases; calls under way are finished first, and the parameters stay. Idempotent. */
+  dispose(): void {
+    this.#disposed = true;
+    // What was called before this has to find it.
+    void this.#last.then(() => this.#handle.dispose());
+  }
+
+  /** {@link dispose}, for `using`. */
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 
   /** Carries out a call when those before it are done. */
-  #after<T>(work: () => Promise<T>): Promise<T> {
+  async #after<T>(op: string, work: () => Promise<T>): Promise<T> {
+    if (this.#disposed) throw arg.disposed(op, 'optimizer', 'this');
     const result = this.#last.then(() => attempt(undefined, work));
     this.#last = result.catch(() => undefined);
-    return result;
+    return await result;
   }
 }
 
@@ -320,7 +339,11 @@ function unreadable(path: string, what: string, cause: unknown): GristmillError 
 
 /** Adam with decoupled weight decay (Loshchilov and Hutter 2019); states of `f32`, `bf16` or 8 bits. */
 export class AdamW extends Optimizer {
-  constructor(device: Device, params: Params | readonly ParamGroup<object>[], options?: AdamWOptions) {
+  constructor(
+    device: Device,
+    params: OptimizerParams | readonly ParamGroup<object>[],
+    options?: AdamWOptions,
+  ) {
     super('adamw', device, params, options);
   }
 }
@@ -337,21 +360,33 @@ export class AdamW extends Optimizer {
  * ```
  */
 export class GaLore extends Optimizer {
-  constructor(device: Device, params: Params | readonly ParamGroup<GaLoreOnly>[], options?: GaLoreOptions) {
+  constructor(
+    device: Device,
+    params: OptimizerParams | readonly ParamGroup<GaLoreOnly>[],
+    options?: GaLoreOptions,
+  ) {
     super('galore', device, params, options);
   }
 }
 
 /** Adam in the rotated basis of the momentum (Wang et al. 2025); `state` is `f32` or `bf16`. Otherwise as {@link GaLore}. */
 export class Conda extends Optimizer {
-  constructor(device: Device, params: Params | readonly ParamGroup<CondaOnly>[], options?: CondaOptions) {
+  constructor(
+    device: Device,
+    params: OptimizerParams | readonly ParamGroup<CondaOnly>[],
+    options?: CondaOptions,
+  ) {
     super('conda', device, params, options);
   }
 }
 
 /** Momentum made orthogonal by Newton–Schulz iterations (Jordan et al. 2024), for matrices; AdamW for all else. */
 export class Muon extends Optimizer {
-  constructor(device: Device, params: Params | readonly ParamGroup<MuonOnly>[], options?: MuonOptions) {
+  constructor(
+    device: Device,
+    params: OptimizerParams | readonly ParamGroup<MuonOnly>[],
+    options?: MuonOptions,
+  ) {
     super('muon', device, params, options);
   }
 }

@@ -6,24 +6,21 @@ import { native } from './native.js';
 import { Tensor } from './tensor.js';
 
 /** The types of activations. */
-type Float = 'f32' | 'bf16' | 'f16';
-
-/** The tokens' ids. */
-type Ids = Tensor<'u32' | 'i32'>;
+export type ActivationType = 'f32' | 'bf16' | 'f16';
 
 /** What a boundary is made for. */
-export interface SubspaceOptions<D extends Float = Float> {
+export interface SubspaceOptions<D extends ActivationType = ActivationType> {
   /** Type of the activations. @defaultValue 'f32' */
   dtype?: D;
   /**
    * The anchor: the table whose rows at the tokens' ids are subtracted before and added after; `[vocabulary, width]`, copied.
    * Both ends have the same. @defaultValue nothing is subtracted
    */
-  anchor?: Tensor<Float>;
+  anchor?: Tensor<ActivationType>;
 }
 
 /** A basis that is drawn. */
-export interface RandomSubspaceOptions<D extends Float = Float> extends SubspaceOptions<D> {
+export interface RandomSubspaceOptions<D extends ActivationType = ActivationType> extends SubspaceOptions<D> {
   /** Components of an activation, d. */
   width: number;
   /** Numbers that are sent of it, k. */
@@ -50,7 +47,7 @@ export interface RandomSubspaceOptions<D extends Float = Float> extends Subspace
  * using sent = boundary.project(activations, ids); // [tokens, 512]
  * ```
  */
-export class Subspace<D extends Float = Float> implements Disposable {
+export class Subspace<D extends ActivationType = ActivationType> implements Disposable {
   /** Where it computes. */
   readonly device: Device;
   readonly #handle: Native.SubspaceHandle;
@@ -66,7 +63,7 @@ export class Subspace<D extends Float = Float> implements Disposable {
    * A basis of the span of random vectors, which depends on width, rank and seed alone, to the bit, on every machine. Rejects
    * with `INVALID_ARGUMENT` unless `rank` is 1 to `width`.
    */
-  static async random<D extends Float = 'f32'>(
+  static async random<D extends ActivationType = 'f32'>(
     device: Device,
     options: RandomSubspaceOptions<D>,
   ): Promise<Subspace<D>> {
@@ -89,7 +86,7 @@ export class Subspace<D extends Float = Float> implements Disposable {
    * A basis of the span of the columns of a matrix, `[width, rank]`. Columns that are orthonormal already stay as they are to
    * the bit, so that a basis that was saved comes back. Rejects with `INVALID_VALUE` for a matrix that is not of full rank.
    */
-  static async spanned<D extends Float = 'f32'>(
+  static async spanned<D extends ActivationType = 'f32'>(
     matrix: Tensor<'f32'>,
     options?: SubspaceOptions<D>,
   ): Promise<Subspace<D>> {
@@ -112,7 +109,7 @@ export class Subspace<D extends Float = Float> implements Disposable {
   }
 
   /** A copy of the anchor's table. */
-  anchor(): Tensor<Float> {
+  anchor(): Tensor<ActivationType> {
     return this.#make('anchor', (handle) => handle.anchor());
   }
 
@@ -120,13 +117,13 @@ export class Subspace<D extends Float = Float> implements Disposable {
    * What is sent of activations `[tokens, width]`: `[tokens, rank]` of the same type. With an anchor the ids of the tokens
    * are needed; one outside its table rejects at the read with `INVALID_VALUE` and its row.
    */
-  project(x: Tensor<D>, ids?: Ids): Tensor<D> {
+  project(x: Tensor<D>, ids?: Tensor<'u32' | 'i32'>): Tensor<D> {
     const [from, rows] = [handleOf('project', 'x', x), optional('project', 'ids', ids)];
     return this.#make('project', (handle) => handle.project(from, rows));
   }
 
   /** What the receiver makes of it: `[tokens, width]`. */
-  expand(sent: Tensor<D>, ids?: Ids): Tensor<D> {
+  expand(sent: Tensor<D>, ids?: Tensor<'u32' | 'i32'>): Tensor<D> {
     const [from, rows] = [handleOf('expand', 'sent', sent), optional('expand', 'ids', ids)];
     return this.#make('expand', (handle) => handle.expand(from, rows));
   }
@@ -144,7 +141,7 @@ export class Subspace<D extends Float = Float> implements Disposable {
   }
 
   /** The sender's part of the gradient at the basis, `(X − X₀)ᵀ G̃`, of what it sent and what was sent back. */
-  senderGradient(x: Tensor<D>, returned: Tensor<D>, ids?: Ids): Tensor<'f32'> {
+  senderGradient(x: Tensor<D>, returned: Tensor<D>, ids?: Tensor<'u32' | 'i32'>): Tensor<'f32'> {
     const op = 'senderGradient';
     const [from, back] = [handleOf(op, 'x', x), handleOf(op, 'returned', returned)];
     const rows = optional(op, 'ids', ids);
@@ -197,7 +194,7 @@ export class Subspace<D extends Float = Float> implements Disposable {
     this.dispose();
   }
 
-  #make<E extends Float>(
+  #make<E extends ActivationType>(
     op: string,
     work: (handle: Native.SubspaceHandle) => Native.TensorHandle,
   ): Tensor<E> {

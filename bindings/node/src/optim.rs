@@ -1,6 +1,7 @@
 //! The class of an optimizer. Every method is a promise: a step waits for what the device says of the gradients.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::cell::RefCell;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use gristmill::optim::{AdamOptions, Algorithm, Group, ModelConfig, Optimizer, OptimizerOptions, memory_of};
 use gristmill_core::{Code, DType, Error, Result, Tensor};
@@ -60,12 +61,16 @@ fn tensors(name: &str, handles: &[ClassInstance<'_, TensorHandle>]) -> Result<Ve
 /// Parameters in groups, and what is known of their gradients so far.
 #[napi]
 pub struct OptimizerHandle {
-    optimizer: Arc<Mutex<Optimizer>>,
+    /// `None` once it was disposed of.
+    optimizer: RefCell<Option<Arc<Mutex<Optimizer>>>>,
 }
 
-fn lock(optimizer: &Mutex<Optimizer>) -> MutexGuard<'_, Optimizer> {
-    // A panic leaves at most a step that was taken in part, as an error of a device does.
-    optimizer.lock().unwrap_or_else(PoisonError::into_inner)
+/// An optimizer whose call panicked half-way is in no state to go on from.
+fn lock(optimizer: &Mutex<Optimizer>) -> Result<MutexGuard<'_, Optimizer>> {
+    optimizer.lock().map_err(|_| {
+        Error::new(Code::Internal, "an earlier call of this optimizer panicked")
+            .hint("make a new one and load the last state that was saved")
+    })
 }
 
 #[napi]
@@ -89,8 +94,14 @@ impl OptimizerHandle {
             Optimizer::new(&device.device, all, options)
         };
         guarded(make)
-            .map(|optimizer| Self { optimizer: Arc::new(Mutex::new(optimizer)) })
+            .map(|optimizer| Self { optimizer: RefCell::new(Some(Arc::new(Mutex::new(optimizer)))) })
             .map_err(|e| to_js(&env, &e))
+    }
+
+    /// Releases it; what is under way with it is finished first. Does nothing the second time.
+    #[napi]
+    pub fn dispose(&self) {
+        drop(self.optimizer.take());
     }
 
     /// A step along these gradients, in the order of the parameters. The result is the JSON text of `StepReport`.
@@ -148,8 +159,9 @@ impl OptimizerHandle {
         work: impl FnOnce(&mut Optimizer) -> Result<T> + Send + 'static,
         convert: impl FnOnce(T) -> V + Send + 'static,
     ) -> napi::Result<Object<'env>> {
-        let optimizer = self.optimizer.clone();
-        spawn(env, THREAD, Default::default(), move || work(&mut lock(&optimizer)), convert)
+        let gone = || Error::new(Code::Disposed, "the optimizer was disposed of").at_column("optimizer");
+        let optimizer = self.optimizer.borrow().clone().ok_or_else(gone).map_err(|e| to_js(env, &e))?;
+        spawn(env, THREAD, Default::default(), move || work(&mut *lock(&optimizer)?), convert)
     }
 }
 
