@@ -1,8 +1,9 @@
-//! Tokens per second of a model on the processor: `lm_bench MODEL [--tokens N] [--documents N] [--dtype f32|bf16]`.
+//! Tokens per second of a model on the processor:
+//! `lm_bench MODEL [--tokens N] [--documents N] [--dtype f32|bf16] [--text FILE]...`.
 //!
 //! Prints one line of JSON with the time of loading, of scoring documents of so many tokens (a warm-up batch apart), and
 //! of the matrix products that the model takes at the least, each at the rate that products of its own shapes reach in
-//! this run.
+//! this run; and apart from that of making tokens of the texts.
 
 use std::time::Instant;
 
@@ -15,12 +16,17 @@ fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
     let mut model = None;
     let (mut tokens, mut documents, mut dtype) = (1024, 8, DType::F32);
+    let mut texts_to_cut = Vec::new();
     while let Some(arg) = args.next() {
         let mut number = || args.next().and_then(|n| n.parse().ok()).unwrap_or(0);
         match arg.as_str() {
             "--tokens" => tokens = number(),
             "--documents" => documents = number(),
             "--dtype" => dtype = args.next().unwrap_or_default().parse()?,
+            "--text" => {
+                let path = args.next().unwrap_or_default();
+                texts_to_cut.push(std::fs::read_to_string(&path).map_err(|e| Error::io(path, "read", e))?);
+            }
             _ => model = Some(arg),
         }
     }
@@ -45,12 +51,20 @@ fn main() -> Result<()> {
     let scored: usize = losses.iter().map(Vec::len).sum();
     let rate = scored as f64 / seconds;
 
+    let mut tokenise = f64::INFINITY;
+    let mut cut = 0;
+    for _ in 0..5 {
+        let start = Instant::now();
+        cut = model.tokenizer().encode_batch(&texts_to_cut)?.iter().map(Vec::len).sum();
+        tokenise = tokenise.min(start.elapsed().as_secs_f64());
+    }
+
     let gemm = gemm_seconds(config, &device, dtype)?;
     let report = json!({
         "tokens": tokens, "documents": documents, "dtype": dtype.name(),
         "loadSeconds": load, "seconds": seconds, "tokensPerSecond": rate,
         "gemmTokensPerSecond": 1.0 / gemm, "shareOfGemm": rate * gemm,
-        "peakBytes": peak_bytes(),
+        "peakBytes": peak_bytes(), "tokenisedPerSecond": cut as f64 / tokenise,
     });
     println!("{report}");
     Ok(())

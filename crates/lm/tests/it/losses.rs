@@ -79,14 +79,16 @@ fn adapter() -> Option<Device> {
     None
 }
 
-/// In bf16, losses are as close to those in f32 as those of transformers in bf16 are. Weights this wild enlarge every
-/// rounding: the mean is some hundredths of a nat there.
+/// Every family in bf16 within 2e-2 nats of each loss in f32, and nearer on average than transformers in bf16.
 #[test]
 fn every_family_in_bf16() {
     for name in MODELS {
         let theirs = Expected::read(name).bf16_mean_error;
-        let (_, ours) = errors(&cpu(), DType::Bf16, name);
-        assert!(ours < 1.1 * theirs, "{name}: off by {ours:.1e}, transformers by {theirs:.1e}");
+        let (worst, mean) = errors(&cpu(), DType::Bf16, name);
+        assert!(
+            worst < 2e-2 && mean < 1.1 * theirs,
+            "{name}: off by {worst:.1e}, {mean:.1e}, they {theirs:.1e}"
+        );
     }
 }
 
