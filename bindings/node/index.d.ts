@@ -136,6 +136,8 @@ export declare class ModelHandle {
 export declare class OptimizerHandle {
   /** An optimizer of these parameters; `options` is JSON text. */
   constructor(device: DeviceHandle, options: string, params: Array<TensorHandle>)
+  /** Releases it; what is under way with it is finished first. Does nothing the second time. */
+  dispose(): void
   /** A step along these gradients, in the order of the parameters. The result is the JSON text of `StepReport`. */
   step(gradients: Array<TensorHandle>): Promise<string>
   /** Bytes on the device: the JSON text of `OptimizerMemory`. */
