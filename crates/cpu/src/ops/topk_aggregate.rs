@@ -11,7 +11,7 @@ use crate::reference::fail_at;
 
 /// So many times 64 parameters before they are changed, they are asked for: rows of a block are too short for a processor
 /// to foresee the next.
-const AHEAD: usize = 4;
+const AHEAD: usize = 8;
 
 pub(super) fn run(op: &TopkAggregate, access: &Access) -> Result<()> {
     let theta = access.output::<f32>(&op.theta)?;
