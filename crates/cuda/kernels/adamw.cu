@@ -1,6 +1,6 @@
 // adamw: a step of Adam from gradient to parameter, an element a thread. With 8-bit states a block of threads takes a block
 // of 256 elements at a time; the moments are decoded, moved, measured and encoded in registers.
-#include "common.cuh"
+#include "philox.cuh"
 
 #ifdef GRISTMILL_HOST
 DEVICE float multiply(float a, float b) { return a * b; }
@@ -48,22 +48,10 @@ struct Moved {
 struct Noise {
   u32 half[3];
   DEVICE Noise(const AdamwArgs& args, u64 i) {
-    u32 c0 = u32(i), c1 = 0, c2 = u32(args.stream), c3 = u32(args.stream >> 32);
-    u32 k0 = u32(args.seed), k1 = u32(args.seed >> 32);
-    UNROLL
-    for (int round = 0; round < 10; round++) {
-      const u32 high0 = multiply_high(0xD2511F53u, c0), low0 = 0xD2511F53u * c0;
-      const u32 high1 = multiply_high(0xCD9E8D57u, c2), low1 = 0xCD9E8D57u * c2;
-      c0 = high1 ^ c1 ^ k0;
-      c1 = low1;
-      c2 = high0 ^ c3 ^ k1;
-      c3 = low0;
-      k0 += 0x9E3779B9u;
-      k1 += 0xBB67AE85u;
-    }
-    half[0] = c0 & 0xFFFFu;
-    half[1] = c0 >> 16;
-    half[2] = c1 & 0xFFFFu;
+    const Block4 block = philox4x32_10(u32(i), args.stream, args.seed);
+    half[0] = block.w[0] & 0xFFFFu;
+    half[1] = block.w[0] >> 16;
+    half[2] = block.w[1] & 0xFFFFu;
   }
 };
 
