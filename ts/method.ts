@@ -5,7 +5,7 @@ import { call } from './job.js';
 import { native } from './native.js';
 import type { PayloadFormat } from './payload.js';
 import type { AcceptedPayload } from './sync.js';
-import { Tensor } from './tensor.js';
+import { handleOf, Tensor } from './tensor.js';
 
 /** Tensors by the names of parameters. In what order does not matter. */
 export type Params = Readonly<Record<string, Tensor<'f32'>>>;
@@ -125,7 +125,7 @@ export abstract class Replica implements Disposable {
       throw arg.refused('INVALID_ARGUMENT', method, 'device', 'an open device', device);
     }
     const names = Object.keys(named(method, params)).sort();
-    const tensors = names.map((name) => tensorOf(method, params, name));
+    const tensors = names.map((name) => handleOf(method, name, params[name]));
     const place = device.handle(method);
     this.device = device;
     this.#names = names;
@@ -237,7 +237,7 @@ export abstract class Replica implements Disposable {
   #tensors(op: string, given: Params): Native.TensorHandle[] {
     const extra = Object.keys(named(op, given)).find((name) => !this.#names.includes(name));
     if (extra !== undefined) throw arg.refused('INVALID_ARGUMENT', op, extra, 'a name of a parameter', extra);
-    return this.#names.map((name) => tensorOf(op, given, name));
+    return this.#names.map((name) => handleOf(op, name, given[name]));
   }
 }
 
@@ -338,12 +338,6 @@ function named(op: string, params: Params): Params {
     throw arg.refused('INVALID_ARGUMENT', op, 'params', 'an object of tensors by name', params);
   }
   return params;
-}
-
-function tensorOf(op: string, params: Params, name: string): Native.TensorHandle {
-  const tensor: unknown = params[name];
-  if (tensor instanceof Tensor) return tensor.handle(op, name);
-  throw arg.refused('INVALID_ARGUMENT', op, name, 'a tensor', tensor);
 }
 
 function signalOf(op: string, options: ReplicaCallOptions | undefined): AbortSignal | undefined {

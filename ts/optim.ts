@@ -6,7 +6,7 @@ import * as arg from './args.js';
 import type { Device } from './device.js';
 import { GristmillError } from './errors.js';
 import { ask, attempt } from './job.js';
-import { Tensor } from './tensor.js';
+import { handleOf, type Tensor } from './tensor.js';
 
 /** Parameters by name: `f32` or `bf16`, updated in place. */
 export type OptimizerParams = Readonly<Record<string, Tensor>>;
@@ -325,11 +325,6 @@ export abstract class Optimizer implements Disposable {
     this.#last = result.catch(() => undefined);
     return await result;
   }
-}
-
-function handleOf(op: string, name: string, value: unknown): Native.TensorHandle {
-  if (value instanceof Tensor) return value.handle(op, name);
-  throw arg.refused('INVALID_ARGUMENT', op, name, 'a tensor', value);
 }
 
 function unreadable(path: string, what: string, cause: unknown): GristmillError {

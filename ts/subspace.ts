@@ -3,7 +3,7 @@ import * as arg from './args.js';
 import { Device } from './device.js';
 import { attempt } from './job.js';
 import { native } from './native.js';
-import { Tensor } from './tensor.js';
+import { handleOf, optionalHandleOf, Tensor } from './tensor.js';
 
 /** The types of activations. */
 export type ActivationType = 'f32' | 'bf16' | 'f16';
@@ -118,13 +118,13 @@ export class Subspace<D extends ActivationType = ActivationType> implements Disp
    * are needed; one outside its table rejects at the read with `INVALID_VALUE` and its row.
    */
   project(x: Tensor<D>, ids?: Tensor<'u32' | 'i32'>): Tensor<D> {
-    const [from, rows] = [handleOf('project', 'x', x), optional('project', 'ids', ids)];
+    const [from, rows] = [handleOf('project', 'x', x), optionalHandleOf('project', 'ids', ids)];
     return this.#make('project', (handle) => handle.project(from, rows));
   }
 
   /** What the receiver makes of it: `[tokens, width]`. */
   expand(sent: Tensor<D>, ids?: Tensor<'u32' | 'i32'>): Tensor<D> {
-    const [from, rows] = [handleOf('expand', 'sent', sent), optional('expand', 'ids', ids)];
+    const [from, rows] = [handleOf('expand', 'sent', sent), optionalHandleOf('expand', 'ids', ids)];
     return this.#make('expand', (handle) => handle.expand(from, rows));
   }
 
@@ -144,7 +144,7 @@ export class Subspace<D extends ActivationType = ActivationType> implements Disp
   senderGradient(x: Tensor<D>, returned: Tensor<D>, ids?: Tensor<'u32' | 'i32'>): Tensor<'f32'> {
     const op = 'senderGradient';
     const [from, back] = [handleOf(op, 'x', x), handleOf(op, 'returned', returned)];
-    const rows = optional(op, 'ids', ids);
+    const rows = optionalHandleOf(op, 'ids', ids);
     return this.#make(op, (handle) => handle.senderGradient(from, back, rows));
   }
 
@@ -226,14 +226,5 @@ function shared(
   op: string,
   { dtype = 'f32', anchor }: Partial<SubspaceOptions>,
 ): [dtype: string, anchor: Native.TensorHandle | undefined] {
-  return [arg.oneOf(op, 'dtype', dtype, ['f32', 'bf16', 'f16']), optional(op, 'anchor', anchor)];
-}
-
-function optional(op: string, argument: string, tensor: unknown): Native.TensorHandle | undefined {
-  return tensor === undefined ? undefined : handleOf(op, argument, tensor);
-}
-
-function handleOf(op: string, argument: string, tensor: unknown): Native.TensorHandle {
-  if (tensor instanceof Tensor) return tensor.handle(op, argument);
-  throw arg.refused('INVALID_ARGUMENT', op, argument, 'a tensor', tensor);
+  return [arg.oneOf(op, 'dtype', dtype, ['f32', 'bf16', 'f16']), optionalHandleOf(op, 'anchor', anchor)];
 }

@@ -227,7 +227,7 @@ export class Tensor<D extends DType = DType> implements Disposable {
 
   /** Takes the elements of another tensor of the same type and shape, in place. */
   copyFrom(x: Tensor<D>): this {
-    const from = this.#other('copyFrom', 'x', x);
+    const from = handleOf('copyFrom', 'x', x);
     return this.#change('copyFrom', (handle) => handle.copyFrom(from));
   }
 
@@ -238,7 +238,7 @@ export class Tensor<D extends DType = DType> implements Disposable {
   matmul<E extends DType = D>(b: Tensor<D>, options?: MatmulOptions<E>): Tensor<E> {
     const known = ['transA', 'transB', 'alpha', 'dtype'] as const;
     const { transA, transB, alpha = 1, dtype } = arg.options('matmul', options, known);
-    const right = this.#other('matmul', 'b', b);
+    const right = handleOf('matmul', 'b', b);
     if (dtype !== undefined) arg.dtype('matmul', dtype);
     const flags = [arg.flag('matmul', 'transA', transA), arg.flag('matmul', 'transB', transB)] as const;
     arg.number('matmul', 'alpha', alpha);
@@ -251,7 +251,7 @@ export class Tensor<D extends DType = DType> implements Disposable {
   addMatmul<E extends DType>(a: Tensor<E>, b: Tensor<E>, options?: AddMatmulOptions): this {
     const known = ['transA', 'transB', 'alpha', 'beta'] as const;
     const { transA, transB, alpha = 1, beta = 1 } = arg.options('matmul', options, known);
-    const [left, right] = [this.#other('matmul', 'a', a), this.#other('matmul', 'b', b)];
+    const [left, right] = [handleOf('matmul', 'a', a), handleOf('matmul', 'b', b)];
     const flags = [arg.flag('matmul', 'transA', transA), arg.flag('matmul', 'transB', transB)] as const;
     arg.number('matmul', 'alpha', alpha);
     arg.number('matmul', 'beta', beta);
@@ -274,7 +274,7 @@ export class Tensor<D extends DType = DType> implements Disposable {
    */
   segmentReduce(offsets: Tensor<'u32' | 'i32'>, reduction: Reduction): Tensor<SumOf<D>> {
     arg.oneOf('segmentReduce', 'reduction', reduction, REDUCTIONS);
-    const ends = this.#other('segmentReduce', 'offsets', offsets);
+    const ends = handleOf('segmentReduce', 'offsets', offsets);
     return this.#make('segmentReduce', (handle) => handle.segmentReduce(ends, reduction));
   }
 
@@ -287,7 +287,7 @@ export class Tensor<D extends DType = DType> implements Disposable {
   axpby(alpha: number, x: Tensor, beta: number): this {
     arg.number('axpby', 'alpha', alpha);
     arg.number('axpby', 'beta', beta);
-    const other = this.#other('axpby', 'x', x);
+    const other = handleOf('axpby', 'x', x);
     return this.#change('axpby', (handle) => handle.axpby(alpha, other, beta));
   }
 
@@ -318,7 +318,7 @@ export class Tensor<D extends DType = DType> implements Disposable {
    * `f32`. A target outside the vocabulary rejects at the read with `INVALID_VALUE` and its row.
    */
   nll(targets: Tensor<'u32' | 'i32'>, options?: NllOptions): Tensor<'f32'> {
-    const ids = this.#other('nll', 'targets', targets);
+    const ids = handleOf('nll', 'targets', targets);
     const losses = this.#losses('nll', options);
     return this.#make('nll', (handle) => handle.nll(ids, ...losses));
   }
@@ -328,8 +328,8 @@ export class Tensor<D extends DType = DType> implements Disposable {
    * `[vocabulary, d]` of the same type (rows from `vocab` on are padding).
    */
   linearNll(head: Tensor<D>, targets: Tensor<'u32' | 'i32'>, options?: NllOptions): Tensor<'f32'> {
-    const weights = this.#other('linearNll', 'head', head);
-    const ids = this.#other('linearNll', 'targets', targets);
+    const weights = handleOf('linearNll', 'head', head);
+    const ids = handleOf('linearNll', 'targets', targets);
     const losses = this.#losses('linearNll', options);
     return this.#make('linearNll', (handle) => handle.linearNll(weights, ids, ...losses));
   }
@@ -343,8 +343,8 @@ export class Tensor<D extends DType = DType> implements Disposable {
     conditional: Tensor<'f32'>,
     offsets: Tensor<'u32' | 'i32'>,
   ): Outputs<{ priorSum: Tensor<'f32'>; conditionalSum: Tensor<'f32'>; score: Tensor<'f32'> }> {
-    const other = this.#other('lossReduction', 'conditional', conditional);
-    const ends = this.#other('lossReduction', 'offsets', offsets);
+    const other = handleOf('lossReduction', 'conditional', conditional);
+    const ends = handleOf('lossReduction', 'offsets', offsets);
     const names = ['priorSum', 'conditionalSum', 'score'] as const;
     return this.#several('lossReduction', names, (handle) => handle.lossReduction(other, ends));
   }
@@ -392,7 +392,7 @@ export class Tensor<D extends DType = DType> implements Disposable {
       dtype?: E;
     },
   ): Tensor<E> {
-    const rows = this.#other('gather', 'ids', ids);
+    const rows = handleOf('gather', 'ids', ids);
     const { dtype } = arg.options('gather', options, ['dtype']);
     if (dtype !== undefined) arg.dtype('gather', dtype);
     return this.#make('gather', (handle) => handle.gather(rows, dtype));
@@ -409,7 +409,10 @@ export class Tensor<D extends DType = DType> implements Disposable {
     const { eps = 1e-5, weight, bias, dtype } = arg.options('norm', options, known);
     arg.number('norm', 'eps', eps);
     if (dtype !== undefined) arg.dtype('norm', dtype);
-    const [factors, terms] = [this.#optional('norm', 'weight', weight), this.#optional('norm', 'bias', bias)];
+    const [factors, terms] = [
+      optionalHandleOf('norm', 'weight', weight),
+      optionalHandleOf('norm', 'bias', bias),
+    ];
     return this.#make('norm', (handle) => handle.norm(kind, eps, factors, terms, dtype));
   }
 
@@ -420,8 +423,8 @@ export class Tensor<D extends DType = DType> implements Disposable {
    * `INVALID_VALUE` and its row.
    */
   rope(cos: Tensor<'f32'>, sin: Tensor<'f32'>, positions: Tensor<'u32' | 'i32'>, options: RopeOptions): this {
-    const [cosines, sines] = [this.#other('rope', 'cos', cos), this.#other('rope', 'sin', sin)];
-    const rows = this.#other('rope', 'positions', positions);
+    const [cosines, sines] = [handleOf('rope', 'cos', cos), handleOf('rope', 'sin', sin)];
+    const rows = handleOf('rope', 'positions', positions);
     const { headDim, interleaved } = arg.options('rope', options, ['headDim', 'interleaved']);
     const components = arg.number('rope', 'headDim', headDim);
     const neighbours = arg.flag('rope', 'interleaved', interleaved);
@@ -440,8 +443,8 @@ export class Tensor<D extends DType = DType> implements Disposable {
     offsets: Tensor<'u32' | 'i32'>,
     options: AttentionOptions,
   ): Tensor<D> {
-    const [keys, values] = [this.#other('attention', 'k', k), this.#other('attention', 'v', v)];
-    const ends = this.#other('attention', 'offsets', offsets);
+    const [keys, values] = [handleOf('attention', 'k', k), handleOf('attention', 'v', v)];
+    const ends = handleOf('attention', 'offsets', offsets);
     const {
       heads,
       kvHeads = heads,
@@ -462,24 +465,15 @@ export class Tensor<D extends DType = DType> implements Disposable {
   activation(kind: ActivationKind, options?: ActivationOptions<D>): Tensor<D> {
     arg.oneOf('activation', 'kind', kind, ACTIVATION_KINDS);
     const { bias, times } = arg.options('activation', options, ['bias', 'times']);
-    const terms = this.#optional('activation', 'bias', bias);
-    const factors = this.#optional('activation', 'times', times);
+    const terms = optionalHandleOf('activation', 'bias', bias);
+    const factors = optionalHandleOf('activation', 'times', times);
     return this.#make('activation', (handle) => handle.activation(kind, terms, factors));
   }
 
   /** Adds a number to every column, in place: this is `[rows, columns]`, `bias` is `[columns]`, `f32`. */
   biasAdd(bias: Tensor<'f32'>): this {
-    const terms = this.#other('biasAdd', 'bias', bias);
+    const terms = handleOf('biasAdd', 'bias', bias);
     return this.#change('biasAdd', (handle) => handle.biasAdd(terms));
-  }
-
-  #optional(op: string, argument: string, value: unknown): Native.TensorHandle | undefined {
-    return value === undefined ? undefined : this.#other(op, argument, value);
-  }
-
-  #other(op: string, argument: string, value: unknown): Native.TensorHandle {
-    if (value instanceof Tensor) return value.handle(op, argument);
-    throw arg.refused('INVALID_ARGUMENT', op, argument, 'a tensor', value);
   }
 
   #losses(
@@ -490,7 +484,7 @@ export class Tensor<D extends DType = DType> implements Disposable {
     return [
       arg.optionalNumber(op, 'vocab', vocab),
       arg.optionalNumber(op, 'softcap', softcap),
-      this.#optional(op, 'bias', bias),
+      optionalHandleOf(op, 'bias', bias),
     ];
   }
 
@@ -528,4 +522,27 @@ export class Tensor<D extends DType = DType> implements Disposable {
       throw fromNative(thrown);
     }
   }
+}
+
+/**
+ * The handle of what should be a tensor.
+ *
+ * @internal
+ */
+export function handleOf(op: string, argument: string, value: unknown): Native.TensorHandle {
+  if (value instanceof Tensor) return value.handle(op, argument);
+  throw arg.refused('INVALID_ARGUMENT', op, argument, 'a tensor', value);
+}
+
+/**
+ * The handle of what should be a tensor where it is given.
+ *
+ * @internal
+ */
+export function optionalHandleOf(
+  op: string,
+  argument: string,
+  value: unknown,
+): Native.TensorHandle | undefined {
+  return value === undefined ? undefined : handleOf(op, argument, value);
 }
