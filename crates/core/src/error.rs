@@ -187,6 +187,12 @@ impl Error {
         self
     }
 
+    /// Turns the row, if one is known, into that of another table: a row of a batch into the row of its file.
+    pub fn map_row(mut self, of: impl FnOnce(u64) -> u64) -> Self {
+        self.inner.location.row = self.inner.location.row.map(of);
+        self
+    }
+
     /// Adds the column or option, unless one is known already.
     pub fn at_column(mut self, column: impl Into<String>) -> Self {
         self.inner.location.column.get_or_insert_with(|| column.into());

@@ -106,34 +106,54 @@ impl LanguageModel {
     /// [`Code::InvalidValue`] for a window that is longer than the model was loaded for;
     /// [`Code::OutOfMemory`] when a single window does not fit; [`Code::Aborted`]; those of the device.
     pub fn losses(&self, windows: &[Tokens], control: &Control) -> Result<Vec<Vec<f32>>> {
-        let longest = self.transformer.longest();
+        let mut losses = Self::losses_of(&[self], windows, control)?;
+        Ok(losses.pop().unwrap_or_default())
+    }
+
+    /// The same under several models, which must be on one device and mean the same by a token: batches are put together
+    /// and uploaded once for all. The losses of each model in turn have the bits that it gives alone.
+    ///
+    /// # Errors
+    /// Those of [`losses`](Self::losses); [`Code::DeviceMismatch`].
+    pub fn losses_of(models: &[&Self], windows: &[Tokens], control: &Control) -> Result<Vec<Vec<Vec<f32>>>> {
+        let Some(first) = models.first() else { return Ok(Vec::new()) };
+        let device = first.transformer.device();
+        if models.iter().any(|m| !m.transformer.device().same(device)) {
+            return Err(Error::new(Code::DeviceMismatch, "models on different devices share no batches"));
+        }
+        let longest = models.iter().map(|m| m.transformer.longest()).min().unwrap_or(0);
         if let Some(window) = windows.iter().find(|w| w.inputs() > longest) {
             let what = format!("a window of {} tokens: the model was loaded for {longest}", window.inputs());
             return Err(Error::new(Code::InvalidValue, what));
         }
         let mut order: Vec<usize> = (0..windows.len()).filter(|&i| windows[i].targets() > 0).collect();
         order.sort_by_key(|&i| (std::cmp::Reverse(windows[i].inputs()), i));
-        let mut losses = vec![Vec::new(); windows.len()];
+        let mut losses = vec![vec![Vec::new(); windows.len()]; models.len()];
         let (mut done, total) = (0, windows.iter().map(|w| w.targets() as u64).sum());
         let mut rest = &order[..];
-        let mut ahead: VecDeque<(&[usize], Answer)> = VecDeque::new();
+        let mut ahead: VecDeque<(&[usize], Vec<Answer>)> = VecDeque::new();
         while !rest.is_empty() || !ahead.is_empty() {
             control.check()?;
             if !rest.is_empty() && ahead.len() < AHEAD {
-                let (now, later) = rest.split_at(self.together(windows, rest));
-                ahead.push_back((now, self.enqueue(windows, now)?));
+                let most = models.iter().map(|m| m.batch_tokens()).min().unwrap_or(1);
+                let (now, later) = rest.split_at(together(windows, rest, most));
+                ahead.push_back((now, enqueue(models, windows, now)?));
                 rest = later;
                 continue;
             }
-            let Some((asked, answer)) = ahead.pop_front() else { break };
+            let Some((asked, answers)) = ahead.pop_front() else { break };
             let gone = || Err(Error::new(Code::DeviceLost, "the device's thread ended"));
-            match answer.recv().unwrap_or_else(|_| gone()) {
-                Ok(bytes) => {
-                    let mut values = bytemuck::allocation::pod_collect_to_vec::<u8, f32>(&bytes).into_iter();
-                    for &i in asked {
-                        losses[i] = values.by_ref().take(windows[i].targets()).collect();
-                        done += windows[i].targets() as u64;
+            let answers = answers.iter().map(|answer| answer.recv().unwrap_or_else(|_| gone()));
+            match answers.collect::<Result<Vec<_>>>() {
+                Ok(all) => {
+                    for (losses, bytes) in losses.iter_mut().zip(all) {
+                        let mut values =
+                            bytemuck::allocation::pod_collect_to_vec::<u8, f32>(&bytes).into_iter();
+                        for &i in asked {
+                            losses[i] = values.by_ref().take(windows[i].targets()).collect();
+                        }
                     }
+                    done += asked.iter().map(|&i| windows[i].targets() as u64).sum::<u64>();
                     control.report(&Progress {
                         phase: "losses",
                         done,
@@ -145,7 +165,8 @@ impl LanguageModel {
                 }
                 Err(e) if e.code() == Code::OutOfMemory && asked.len() > 1 => {
                     // What was enqueued behind it is done again too: it was as large.
-                    self.halve(asked.iter().map(|&i| windows[i].inputs()).sum());
+                    let rows = asked.iter().map(|&i| windows[i].inputs()).sum();
+                    models.iter().for_each(|m| m.halve(rows));
                     ahead.clear();
                     let done = order.iter().position(|i| i == &asked[0]).unwrap_or(0);
                     rest = &order[done..];
@@ -156,27 +177,30 @@ impl LanguageModel {
         Ok(losses)
     }
 
-    /// How many windows of `order` make the next batch.
-    fn together(&self, windows: &[Tokens], order: &[usize]) -> usize {
-        let most = self.batch_tokens();
-        let mut rows = 0;
-        let fits = order.iter().take_while(|&&i| {
-            rows += windows[i].inputs();
-            rows <= most
-        });
-        fits.count().max(1)
-    }
-
-    fn enqueue(&self, windows: &[Tokens], order: &[usize]) -> Result<Answer> {
-        let windows: Vec<Tokens> = order.iter().map(|&i| windows[i]).collect();
-        let batch = Batch::new(self.transformer.device(), &windows)?;
-        let (done, answer) = channel();
-        self.transformer.losses(&batch)?.read_with(move |bytes| drop(done.send(bytes)));
-        Ok(answer)
-    }
-
     /// Makes batches half as large as one of so many rows, which did not fit.
     fn halve(&self, rows: usize) {
         self.batch_tokens.fetch_min((rows / 2).max(1), Ordering::Relaxed);
     }
+}
+
+/// How many windows of `order` make the next batch of `most` tokens.
+fn together(windows: &[Tokens], order: &[usize], most: usize) -> usize {
+    let mut rows = 0;
+    let fits = order.iter().take_while(|&&i| {
+        rows += windows[i].inputs();
+        rows <= most
+    });
+    fits.count().max(1)
+}
+
+/// Puts windows together, and asks every model for their losses.
+fn enqueue(models: &[&LanguageModel], windows: &[Tokens], order: &[usize]) -> Result<Vec<Answer>> {
+    let windows: Vec<Tokens> = order.iter().map(|&i| windows[i]).collect();
+    let batch = Batch::new(models[0].transformer.device(), &windows)?;
+    let ask = |model: &&LanguageModel| {
+        let (done, answer) = channel();
+        model.transformer.losses(&batch)?.read_with(move |bytes| drop(done.send(bytes)));
+        Ok(answer)
+    };
+    models.iter().map(ask).collect()
 }

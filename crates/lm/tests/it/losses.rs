@@ -1,6 +1,10 @@
 //! The transformer on devices: against transformers' losses, and against itself in other company.
 
-use gristmill_core::{Code, Control, DType, Device, Result};
+use std::sync::Arc;
+
+use gristmill_core::device::{Backend, Buffer, Buffers, DeviceInfo, Fault};
+use gristmill_core::ops::Op;
+use gristmill_core::{Code, Control, DType, Device, Error, Result};
 use gristmill_lm::windows::{Plan, Window};
 use gristmill_lm::{Checkpoint, LanguageModel, LoadOptions, Tokens, Transformer};
 use serde_json::Value;
@@ -113,6 +117,84 @@ fn losses_do_not_depend_on_company() {
             assert_eq!(bits(&alone), bits(&[together]), "{name}");
         }
     }
+}
+
+/// A processor that has no piece of memory of more than so many bytes.
+struct Cramped {
+    cpu: gristmill_cpu::Cpu,
+    most: usize,
+}
+
+impl Backend for Cramped {
+    fn info(&self) -> Arc<DeviceInfo> {
+        self.cpu.info()
+    }
+
+    fn alloc(&mut self, bytes: usize) -> Result<Buffer> {
+        match bytes > self.most {
+            true => Err(Error::new(Code::OutOfMemory, format!("no {bytes} bytes"))),
+            false => self.cpu.alloc(bytes),
+        }
+    }
+
+    fn write(&mut self, dst: &Buffer, offset: usize, src: &[u8]) -> Result<()> {
+        self.cpu.write(dst, offset, src)
+    }
+
+    fn read(&mut self, src: &Buffer, offset: usize, dst: &mut [u8]) -> Result<()> {
+        self.cpu.read(src, offset, dst)
+    }
+
+    fn run(&mut self, serial: u64, op: &Op, buffers: &Buffers) -> Result<()> {
+        self.cpu.run(serial, op, buffers)
+    }
+
+    fn finish(&mut self) -> Result<Vec<Fault>> {
+        self.cpu.finish()
+    }
+}
+
+/// A folder with a small model of this family and a tokenizer, as [`LanguageModel`] wants one.
+fn with_tokenizer(family: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(folder(family)).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let tokenizer = serde_json::json!({
+        "version": "1.0", "added_tokens": [], "normalizer": null, "post_processor": null, "decoder": null,
+        "truncation": null, "padding": null, "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"},
+    });
+    std::fs::write(dir.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    dir
+}
+
+/// Batches become half as large until they fit, and the losses have the bits that they have where there is room, also
+/// when two models read the same batches.
+#[test]
+fn without_memory_batches_become_smaller() {
+    let dirs = [with_tokenizer("llama"), with_tokenizer("qwen2")];
+    let load = |device: &Device, dir: &tempfile::TempDir| {
+        let options = LoadOptions { longest: Some(64), batch_tokens: Some(1024), ..LoadOptions::default() };
+        LanguageModel::load(dir.path(), device, options).unwrap()
+    };
+    let documents: Vec<Vec<u32>> =
+        (0..60).map(|d| (0..5 + d % 60).map(|i| (i * 37 + d * 11) % 199).collect()).collect();
+    let windows: Vec<Tokens> = documents.iter().map(|ids| Tokens { ids, first: 1 }).collect();
+    let roomy = dirs.each_ref().map(|dir| load(&cpu(), dir));
+    let want = roomy.each_ref().map(|model| model.losses(&windows, &Control::default()).unwrap());
+    // Enough for every weight, and not for the hidden states of a whole batch.
+    let most = 40_000;
+    let cramped_backend = move || Ok(Box::new(Cramped { cpu: gristmill_cpu::Cpu::new(), most }) as _);
+    let device = Device::open(cramped_backend).unwrap();
+    let cramped = dirs.each_ref().map(|dir| load(&device, dir));
+    let got = LanguageModel::losses_of(&cramped.each_ref(), &windows, &Control::default()).unwrap();
+    assert!(got == want, "the losses are others");
+    assert!(cramped.iter().all(|m| m.batch_tokens() < 1024), "batches were not halved");
+
+    let foreign = LanguageModel::losses_of(&[&roomy[0], &cramped[0]], &windows, &Control::default());
+    assert_eq!(foreign.unwrap_err().code(), Code::DeviceMismatch);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::columns::{numbers, vectors};
 use super::extremes::Extremes;
 use super::summary::Tally;
 use super::tokens::Made;
-use crate::memory::{LossModel, Scratch};
+use crate::memory::{LossModel, Scratch, each};
 use crate::sidecar::SidecarBuilder;
 use crate::{Cutoffs, Method, ScoreSpec, Sums};
 
@@ -143,35 +143,28 @@ impl Scorer {
         made: Option<&[Made]>,
         scratch: &mut Scratch,
     ) -> Result<Vec<Sums>> {
-        let present = || (0..batch.len()).filter_map(|i| Some((i, batch.text(i)?)));
-        let mut sums = Vec::with_capacity(batch.len());
-        let done = match &self.basis {
+        let present: Vec<_> = (0..batch.len()).filter_map(|i| Some((i, batch.text(i)?))).collect();
+        let sums = match &self.basis {
             Basis::Text(losses) => match made {
                 Some(made) => {
                     let tokens: Vec<_> = made.iter().map(|made| made.tokens.as_slice()).collect();
-                    losses.tokenised(&self.spec, &tokens).map(|all| sums = all)
+                    losses.tokenised(&self.spec, &tokens)
                 }
                 None => {
-                    let texts: Vec<_> = present().map(|(_, text)| text).collect();
-                    losses.texts(&self.spec, &texts, scratch, &mut sums)
+                    let texts: Vec<_> = present.iter().map(|(_, text)| *text).collect();
+                    losses.texts(&self.spec, &texts, scratch)
                 }
             },
             Basis::Rating(normalizer) | Basis::Embedding(normalizer, _) => {
                 let values = self.values(batch)?;
-                present().try_for_each(|(i, text)| {
-                    let score = self.value(&values, i)?;
-                    sums.push(valued(normalizer, text, score, scratch)?);
-                    Ok(())
-                })
+                each(&present, |&(i, text)| valued(normalizer, text, self.value(&values, i)?, scratch))
             }
         };
-        done.map_err(|e| match present().nth(sums.len()) {
-            Some((i, _)) => e.at_row(batch.rows[i]),
-            None => e,
-        })?;
-        for (sums, (i, text)) in sums.iter_mut().zip(present()) {
+        let row_of = |index: u64| present.get(index as usize).map_or(index, |(i, _)| batch.rows[*i]);
+        let mut sums = sums.map_err(|e| e.map_row(row_of))?;
+        for (sums, (i, text)) in sums.iter_mut().zip(&present) {
             sums.n_bytes = u32::try_from(text.len()).map_err(|_| {
-                Error::new(Code::Unsupported, "a document of more than 4 GiB").at_row(batch.rows[i])
+                Error::new(Code::Unsupported, "a document of more than 4 GiB").at_row(batch.rows[*i])
             })?;
         }
         Ok(sums)

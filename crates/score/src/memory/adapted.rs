@@ -1,10 +1,10 @@
 //! A prior adapted to a target sample as the source of losses.
 
-use gristmill_core::{Code, Error, Result};
+use gristmill_core::{Code, Error, Result, ResultExt};
 use gristmill_ngram::adapt::{Adapted, PairScore};
 use gristmill_ngram::normalize::NormalizerSpec;
 
-use super::{LossModel, Scratch};
+use super::loss_model::{LossModel, Scratch, each};
 use crate::methods::{Method, Sums};
 use crate::spec::{Bos, Eos, Mask, ScoreSpec, Windows};
 
@@ -36,20 +36,13 @@ impl LossModel for Adapted {
         sums(spec, self.score_text_with(text, &mut scratch.pair)?)
     }
 
-    fn texts(
-        &self,
-        spec: &ScoreSpec,
-        texts: &[&str],
-        scratch: &mut Scratch,
-        into: &mut Vec<Sums>,
-    ) -> Result<()> {
-        let mut too_long = None;
-        let scored = self.score_texts(texts, &mut scratch.pair, |pair| match sums(spec, pair) {
-            Ok(of_text) if too_long.is_none() => into.push(of_text),
-            Ok(_) => {}
-            Err(e) => too_long = too_long.take().or(Some(e)),
-        });
-        too_long.map_or(scored, Err)
+    fn texts(&self, spec: &ScoreSpec, texts: &[&str], scratch: &mut Scratch) -> Result<Vec<Sums>> {
+        let mut found = Vec::with_capacity(texts.len());
+        let done = self.score_texts(texts, &mut scratch.pair, |pair| found.push(sums(spec, pair)));
+        // Those before the one that failed were scored, and may have failed later.
+        let found = each(&found, Clone::clone)?;
+        done.at_row(found.len() as u64)?;
+        Ok(found)
     }
 
     fn tokens(&self, spec: &ScoreSpec, ids: &[u32], scratch: &mut Scratch) -> Result<Sums> {
@@ -103,8 +96,7 @@ mod tests {
         let scratch = &mut Scratch::default();
         for method in [Method::LossReduction, Method::MooreLewis] {
             let spec = ScoreSpec::of(method);
-            let mut together = Vec::new();
-            adapted.texts(&spec, &texts, scratch, &mut together).unwrap();
+            let together = adapted.texts(&spec, &texts, scratch).unwrap();
             let alone: Vec<_> =
                 texts.iter().map(|text| adapted.text(&spec, text, scratch).unwrap()).collect();
             assert_eq!(together, alone);

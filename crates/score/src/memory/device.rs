@@ -13,8 +13,10 @@ use gristmill_core::ops::{NllOptions, Reduction};
 use gristmill_core::{Code, DType, Device, Error, Result, Tensor};
 use gristmill_data::{TensorColumn, array_to_tensor};
 
+use super::MemoryScorer;
+use super::columns::column;
 use super::lists::{Floats, LogProbs, TokenIds, wrong_type};
-use super::{MemoryScorer, Sums, column};
+use crate::methods::Sums;
 
 /// Which columns hold logits, and what they are logits of.
 pub(super) struct Logits {

@@ -169,43 +169,58 @@ impl Neural {
         documents.iter().map(stream).collect()
     }
 
-    /// Summed losses of documents under one model, and how many predictions are in each sum.
+    /// Summed losses of documents under models of one tokenizer, and how many predictions are in each sum.
     fn sum(
         &self,
-        model: &LanguageModel,
+        models: &[&LanguageModel],
         spec: &ScoreSpec,
         documents: &[Vec<u32>],
-    ) -> Result<Vec<(f64, u32)>> {
-        let streams = Self::streams(model, spec, documents);
+    ) -> Result<Vec<Vec<(f64, u32)>>> {
+        let streams = Self::streams(models[0], spec, documents);
         let plan = plan(spec.windows);
         let cut: Vec<Vec<Window>> = streams.iter().map(|s| plan.windows(s.len())).collect();
-        let longest = model.transformer().longest();
+        let longest = self.longest();
+        let too_long = |cut: &Vec<Window>| cut.iter().any(|w| w.inputs() > longest);
+        if let Some(index) = cut.iter().position(too_long) {
+            let what = format!("a document of {} tokens, of which {longest} are seen", streams[index].len());
+            return Err(Error::new(Code::InvalidValue, what)
+                .hint("score it in windows (the recipe huggingface), or cut it (the recipe truncated)")
+                .at_row(index as u64));
+        }
         let windows = streams.iter().zip(&cut).flat_map(|(stream, cut)| {
             cut.iter().map(|w| Tokens { ids: &stream[w.tokens.clone()], first: w.first - w.tokens.start })
         });
         let windows: Vec<Tokens> = windows.collect();
-        if let Some(window) = windows.iter().find(|w| w.inputs() > longest) {
-            let what = format!("a document of {} tokens, of which {longest} are seen", window.ids.len());
-            return Err(Error::new(Code::InvalidValue, what)
-                .hint("score it in windows (the recipe huggingface), or cut it (the recipe truncated)"));
-        }
-        let mut losses = model.losses(&windows, &self.control)?.into_iter();
-        let masked = Masked::of(model, spec);
-        let sum = |(stream, cut): (&Vec<u32>, &Vec<Window>)| {
-            let targets = cut.iter().zip(losses.by_ref()).flat_map(|(w, losses)| w.targets().zip(losses));
-            let counted = targets.filter(|(target, _)| !masked.at(stream, *target));
-            counted.fold((0.0, 0), |(sum, n), (_, loss)| (sum + f64::from(loss), n + 1))
+        let masked = Masked::of(models[0], spec);
+        let of_model = |losses: Vec<Vec<f32>>| {
+            let mut losses = losses.into_iter();
+            let sum = |(stream, cut): (&Vec<u32>, &Vec<Window>)| {
+                let targets = cut.iter().zip(losses.by_ref()).flat_map(|(w, losses)| w.targets().zip(losses));
+                let counted = targets.filter(|(target, _)| !masked.at(stream, *target));
+                counted.fold((0.0, 0), |(sum, n), (_, loss)| (sum + f64::from(loss), n + 1))
+            };
+            streams.iter().zip(&cut).map(sum).collect()
         };
-        Ok(streams.iter().zip(&cut).map(sum).collect())
+        let losses = LanguageModel::losses_of(models, &windows, &self.control)?;
+        Ok(losses.into_iter().map(of_model).collect())
     }
 
     /// The sums of documents, given as the tokens of each model (or of the one tokenizer that they share).
     fn sums(&self, spec: &ScoreSpec, documents: &[&[Vec<u32>]]) -> Result<Vec<Sums>> {
         let mut sums: Vec<Sums> =
             documents[0].iter().map(|ids| Sums { n_tokens: ids.len() as u32, ..Sums::default() }).collect();
-        for (at, model) in self.models.iter().enumerate() {
-            let documents = documents[at.min(documents.len() - 1)];
-            for (sums, (loss, n_scored)) in sums.iter_mut().zip(self.sum(model, spec, documents)?) {
+        let models: Vec<&LanguageModel> = self.models.iter().map(Arc::as_ref).collect();
+        // Models that read the same tokens on the same device read the same batches.
+        let one_place =
+            models.iter().all(|m| m.transformer().device().same(models[0].transformer().device()));
+        let together = if self.shared && one_place { models.len() } else { 1 };
+        let losses = models
+            .chunks(together)
+            .enumerate()
+            .map(|(group, models)| self.sum(models, spec, documents[group.min(documents.len() - 1)]));
+        let losses = losses.collect::<Result<Vec<_>>>()?;
+        for (at, of_model) in losses.iter().flatten().enumerate() {
+            for (sums, &(loss, n_scored)) in sums.iter_mut().zip(of_model) {
                 sums.nll[at] = loss;
                 if at == 0 {
                     sums.n_scored = n_scored;
@@ -311,17 +326,14 @@ impl LossModel for Neural {
     }
 
     fn text(&self, spec: &ScoreSpec, text: &str, scratch: &mut Scratch) -> Result<Sums> {
-        let mut sums = Vec::with_capacity(1);
-        self.texts(spec, &[text], scratch, &mut sums)?;
-        sums.pop().ok_or_else(|| Error::new(Code::Internal, "a text without a sum"))
+        one(self.texts(spec, &[text], scratch)?)
     }
 
-    fn texts(&self, spec: &ScoreSpec, texts: &[&str], _: &mut Scratch, sums: &mut Vec<Sums>) -> Result<()> {
+    fn texts(&self, spec: &ScoreSpec, texts: &[&str], _: &mut Scratch) -> Result<Vec<Sums>> {
         let tokens = self.tokenizers().into_iter().map(|t| t.encode_batch(texts));
         let tokens = tokens.collect::<Result<Vec<_>>>()?;
         let documents: Vec<&[Vec<u32>]> = tokens.iter().map(Vec::as_slice).collect();
-        sums.extend(self.sums(spec, &documents)?);
-        Ok(())
+        self.sums(spec, &documents)
     }
 
     fn tokenizers(&self) -> Vec<&Tokenizer> {
@@ -333,13 +345,22 @@ impl LossModel for Neural {
         self.sums(spec, texts)
     }
 
-    fn tokens(&self, spec: &ScoreSpec, ids: &[u32], _: &mut Scratch) -> Result<Sums> {
-        let vocab = self.models.iter().map(|m| m.transformer().config().vocab).min().unwrap_or(0);
-        if let Some(id) = ids.iter().find(|&&id| id as usize >= vocab) {
-            return Err(Error::new(Code::InvalidValue, format!("the model has no token {id}")));
-        }
-        let documents = [ids.to_vec()];
-        let mut sums = self.sums(spec, &[&documents])?;
-        sums.pop().ok_or_else(|| Error::new(Code::Internal, "a row without a sum"))
+    fn tokens(&self, spec: &ScoreSpec, ids: &[u32], scratch: &mut Scratch) -> Result<Sums> {
+        one(self.rows(spec, &[ids], scratch)?)
     }
+
+    fn rows(&self, spec: &ScoreSpec, rows: &[&[u32]], _: &mut Scratch) -> Result<Vec<Sums>> {
+        let vocab = self.models.iter().map(|m| m.transformer().config().vocab).min().unwrap_or(0);
+        let unknown = |ids: &[u32]| ids.iter().copied().find(|&id| id as usize >= vocab);
+        if let Some((index, id)) = rows.iter().enumerate().find_map(|(i, ids)| Some((i, unknown(ids)?))) {
+            let what = format!("the model has no token {id}");
+            return Err(Error::new(Code::InvalidValue, what).at_row(index as u64));
+        }
+        let documents: Vec<Vec<u32>> = rows.iter().map(|ids| ids.to_vec()).collect();
+        self.sums(spec, &[&documents])
+    }
+}
+
+fn one(mut sums: Vec<Sums>) -> Result<Sums> {
+    sums.pop().ok_or_else(|| Error::new(Code::Internal, "a text without a sum"))
 }

@@ -2,11 +2,11 @@
 
 use std::f64::consts::LN_10;
 
-use gristmill_core::{Code, Error, Result};
+use gristmill_core::{Code, Error, Result, ResultExt};
 use gristmill_ngram::model::Model;
 use gristmill_ngram::normalize::{Normalizer, NormalizerSpec};
 
-use super::{LossModel, Scratch};
+use super::loss_model::{LossModel, Scratch, each};
 use crate::methods::Sums;
 use crate::spec::{Bos, Eos, Mask, ScoreSpec, Windows};
 
@@ -175,34 +175,23 @@ impl LossModel for Ngrams {
         Ok(self.sums(spec, [ids, second], log10))
     }
 
-    fn texts(
-        &self,
-        spec: &ScoreSpec,
-        texts: &[&str],
-        scratch: &mut Scratch,
-        sums: &mut Vec<Sums>,
-    ) -> Result<()> {
+    fn texts(&self, spec: &ScoreSpec, texts: &[&str], scratch: &mut Scratch) -> Result<Vec<Sums>> {
         if spec.windows != Windows::Document {
-            for text in texts {
-                sums.push(self.text(spec, text, scratch)?);
-            }
-            return Ok(());
+            return each(texts, |text| self.text(spec, text, scratch));
         }
+        let mut sums = Vec::with_capacity(texts.len());
         scratch.ids.clear();
         scratch.second.clear();
         scratch.ends.clear();
-        for text in texts {
-            if let Err(e) = self.split(text, scratch) {
-                self.score_collected(spec, scratch, sums);
-                return Err(e);
-            }
+        for (index, text) in texts.iter().enumerate() {
+            self.split(text, scratch).at_row(index as u64)?;
             scratch.ends.push(scratch.ids.len());
             if scratch.ids.len() >= TOGETHER {
-                self.score_collected(spec, scratch, sums);
+                self.score_collected(spec, scratch, &mut sums);
             }
         }
-        self.score_collected(spec, scratch, sums);
-        Ok(())
+        self.score_collected(spec, scratch, &mut sums);
+        Ok(sums)
     }
 
     fn tokens(&self, spec: &ScoreSpec, ids: &[u32], scratch: &mut Scratch) -> Result<Sums> {
@@ -296,8 +285,7 @@ mod tests {
         let truncated = ScoreSpec { windows: Windows::Truncated { tokens: 3 }, ..documents.clone() };
         let scratch = &mut Scratch::default();
         for spec in [documents, masked, skipped, truncated] {
-            let mut together = Vec::new();
-            pair.texts(&spec, &texts, scratch, &mut together).unwrap();
+            let together = pair.texts(&spec, &texts, scratch).unwrap();
             let alone: Vec<_> = texts.iter().map(|text| pair.text(&spec, text, scratch).unwrap()).collect();
             assert_eq!(together, alone, "{spec:?}");
         }

@@ -8,11 +8,14 @@ use arrow_array::{
 };
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
-use gristmill_core::{CancelToken, Code, Control, Result};
+use arrow_schema::DataType;
+use gristmill_core::{CancelToken, Code, Control, Error, Result};
 use gristmill_ngram::normalize::NormalizerSpec;
 
 use super::*;
+use crate::methods::{Method, Sums};
 use crate::sidecar::spec_of;
+use crate::spec::ScoreSpec;
 use crate::{Average, Windows};
 
 type Rows = Vec<Option<Vec<Option<f64>>>>;

@@ -2,18 +2,20 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, UInt32Type};
+use arrow_array::{ListArray, RecordBatch};
 use gristmill_core::{CancelToken, Code, Control, Error};
 use gristmill_data::read_tables;
 use gristmill_lm::{LanguageModel, LoadOptions, Tokens};
 use gristmill_score::jobs::{
     FitOptions, Method, NeuralOptions, PerplexityOptions, PerplexitySummary, ScoreOptions, SelectOptions,
-    fit, perplexity, score, select,
+    TokenCache, fit, perplexity, score, select,
 };
-use gristmill_score::memory::Recipe;
-use gristmill_score::{Bos, Windows};
+use gristmill_score::memory::{LossModel, MemoryOptions, MemoryScorer, Neural, Recipe};
+use gristmill_score::{Bos, Eos, ScoreSpec, Windows};
 use serde_json::json;
 
 use crate::common::{Dir, assert_same, tree};
@@ -242,6 +244,20 @@ fn what_cannot_be_scored_is_refused_by_its_option() {
     let e = measure(&dir, &prior, document).unwrap_err();
     assert_eq!(e.code(), Code::InvalidValue);
     assert!(e.location().path.as_deref().is_some_and(|p| p.ends_with("a.jsonl")), "{e}");
+    // The first of more than 24 tokens, and not the first of its batch; also where tokens are kept.
+    assert_eq!(e.location().row, Some(2), "{e}");
+    for token_cache in [None, Some(TokenCache::Beside(true))] {
+        let options = ScoreOptions {
+            model: Some(prior.clone()),
+            transformer: NeuralOptions { recipe: Some(Recipe::Document), ..options(24) },
+            token_cache,
+            ..ScoreOptions::new(dir.at("pool").as_str().into(), dir.at("refused"))
+        };
+        let e = score::run(options, &Control::default()).unwrap_err();
+        // Two threads: whichever shard was first.
+        let first = if e.location().path.as_deref().is_some_and(|p| p.ends_with("a.jsonl")) { 2 } else { 4 };
+        assert_eq!((e.code(), e.location().row), (Code::InvalidValue, Some(first)), "{e}");
+    }
     let nowhere = format!("lm:{}", dir.at("nowhere"));
     assert_eq!(code(measure(&dir, &nowhere, options(24))).0, Code::NotFound);
 
@@ -275,6 +291,50 @@ fn what_cannot_be_scored_is_refused_by_its_option() {
     };
     let e = score::run(learns, &Control::default()).unwrap_err();
     assert_eq!(e.location().column.as_deref(), Some("normalizer"));
+}
+
+/// Rows of tokens in a table, under two models that read the same batches: what each row gives alone, under each model
+/// alone; and the row that is wrong.
+#[test]
+fn rows_of_tokens_share_batches_and_change_nothing() {
+    let (_dir, paths) = setting();
+    let device = gristmill_cpu::open().unwrap();
+    let neural = |paths: &[&str]| {
+        Arc::new(Neural::load(paths, &device, options(24), &Control::default()).unwrap())
+            as Arc<dyn LossModel>
+    };
+    let scored = |paths: &[&str], rows: Vec<Option<Vec<Option<u32>>>>| {
+        let tokens = Arc::new(ListArray::from_iter_primitive::<UInt32Type, _, _>(rows)) as _;
+        let batch = RecordBatch::try_from_iter([("t", tokens)]).unwrap();
+        let method = if paths.len() == 1 { Method::Perplexity } else { Method::LossReduction };
+        let spec = ScoreSpec {
+            bos: Bos::SkipFirst,
+            eos: Eos::None,
+            windows: Windows::Sliding { tokens: 24, stride: 12 },
+            ..ScoreSpec::of(method)
+        };
+        let options =
+            MemoryOptions { spec: Some(spec), tokens: Some("t".into()), ..MemoryOptions::default() };
+        MemoryScorer::new(options, Some(neural(paths))).unwrap().score(&batch, &Control::default())
+    };
+    let sums = |batch: &RecordBatch, name: &str| {
+        batch[name].as_primitive::<Float64Type>().iter().map(|x| x.map(f64::to_bits)).collect::<Vec<_>>()
+    };
+    let rows: Vec<_> = (0..150).map(|d| Some(ids(d).into_iter().map(Some).collect())).collect();
+    let both = scored(&[&paths[0], &paths[1]], rows.clone()).unwrap();
+    for (path, name) in paths.iter().zip(["nll_sum_prior", "nll_sum_conditional"]) {
+        let of_one = scored(&[path], rows.clone()).unwrap();
+        assert_eq!(sums(&both, name), sums(&of_one, "nll_sum"), "{name}");
+        for row in [0, 2, 73, 149] {
+            let alone = scored(&[path], rows[row..=row].to_vec()).unwrap();
+            assert_eq!(sums(&alone, "nll_sum")[0], sums(&of_one, "nll_sum")[row], "row {row}");
+        }
+    }
+    let mut wrong = rows;
+    wrong[101] = Some(vec![Some(1), Some(VOCAB + 100_000)]);
+    let e = scored(&[&paths[0]], wrong).unwrap_err();
+    assert_eq!((e.code(), e.location().row), (Code::InvalidValue, Some(101)), "{e}");
+    assert_eq!(e.location().column.as_deref(), Some("t"));
 }
 
 #[test]
