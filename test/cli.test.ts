@@ -288,7 +288,7 @@ describe.skipIf(process.platform === 'win32')('signals', () => {
     const resumed = args.map((arg) => (arg === join(dir, 'whole') ? join(dir, 'stopped') : arg));
     // Later and later, until it is done before the signal comes; in growing steps, for machines of any speed.
     const codes: (number | null)[] = [];
-    for (let after = 150; codes.length < 40; after *= 1.25) {
+    for (let after = 80; codes.length < 60; after *= 1.12) {
       const code = await interrupt(resumed, after, 'SIGINT');
       codes.push(code);
       if (code === 0) break;
