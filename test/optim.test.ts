@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
@@ -119,7 +120,50 @@ describe('optimizers', () => {
       moments: 8 * (80 * 16 + 64) + 2 * 6400,
       scales: 8 * 25,
       projectors: 2 * 64 * 16,
+      accumulated: 0,
     });
+  });
+
+  test('micro-batches and layers add up to one step, in the subspace between two bases', async () => {
+    const options = { rank: 4, updateProjGap: 2, lr: 0.01, maxGradNorm: 100 } as const;
+    const make = (): { params: Record<'a' | 'b', Tensor>; optimizer: GaLore } => {
+      const params = { a: matrix(1, 24, 16), b: matrix(2, 16, 24) };
+      return { params, optimizer: new GaLore(device, params, options) };
+    };
+    const [whole, parts] = [make(), make()];
+    for (let t = 0; t < 4; t++) {
+      // Of full rank, so that rounding turns no basis.
+      const random = (seed: number, shape: readonly number[]): Tensor =>
+        device.philox({ shape, draw: 'normal', seed });
+      const micro = [0, 1].map((m) => ({
+        a: random(4 * t + m, [24, 16]),
+        b: random(50 + 4 * t + m, [16, 24]),
+      }));
+      const [first, second] = micro as [Record<'a' | 'b', Tensor>, Record<'a' | 'b', Tensor>];
+      await parts.optimizer.accumulate({ b: first.b });
+      await parts.optimizer.accumulate(second);
+      const { accumulated } = await parts.optimizer.memory();
+      expect(accumulated).toBe(t % 2 === 0 ? 2 * 4 * 24 * 16 : 2 * 4 * 24 * 4);
+      if (t === 0) expect((await failure(() => parts.optimizer.save())).details.path).toBe('a');
+      await parts.optimizer.accumulate({ a: first.a });
+      const report = await parts.optimizer.step();
+      second.a.axpby(1, first.a, 1);
+      second.b.axpby(1, first.b, 1);
+      expect(report).toMatchObject({
+        step: t + 1,
+        refreshed: (await whole.optimizer.step(second)).refreshed,
+      });
+    }
+    for (const name of ['a', 'b'] as const) {
+      const [one, other] = [
+        await parts.params[name].toFloat32Array(),
+        await whole.params[name].toFloat32Array(),
+      ];
+      expect(Math.max(...one.map((x, i) => Math.abs(x - (other[i] ?? NaN))))).toBeLessThan(1e-5);
+    }
+    expect((await failure(() => parts.optimizer.step())).details.path).toBe('a');
+    const stranger = await failure(() => parts.optimizer.accumulate({ c: matrix(1, 24, 16) }));
+    expect([stranger.code, stranger.details.column]).toEqual(['INVALID_ARGUMENT', 'gradients']);
   });
 
   test('a state goes through a file, and the next steps have the same bits', async () => {
@@ -155,6 +199,18 @@ describe('optimizers', () => {
       step: 3,
       params: { w: { lowRank: { refreshes: 1, gap: 4 } } },
     });
+  });
+
+  test('states of other programs', async () => {
+    const folder = new URL('../crates/optim/tests/fixtures/states/', import.meta.url);
+    using weight = matrix(1, 64, 64);
+    using optimizer = new AdamW(device, { w: weight }, { state: 'int8' });
+    await optimizer.importState(fileURLToPath(new URL('bitsandbytes.safetensors', folder)));
+    expect(await optimizer.step({ w: matrix(2, 64, 64) })).toMatchObject({ step: 4 });
+    const refused = await failure(() =>
+      optimizer.importState(readFileSync(new URL('adamw.safetensors', folder))),
+    );
+    expect([refused.code, refused.details.path]).toEqual(['SHAPE_MISMATCH', 'w']);
   });
 
   test('calls are carried out in their order, awaited or not', async () => {
@@ -215,6 +271,17 @@ describe('optimizers', () => {
       const error = await failure(make);
       expect([error.code, error.details.column]).toEqual([code, column]);
     }
+    const heard: string[] = [];
+    await using told = await openDevice({ device: 'cpu', logger: { warn: (text) => heard.push(text) } });
+    using small = told.tensor('f32', { shape: [8, 6] });
+    new GaLore(told, { small }, { rank: 7 }).dispose();
+    expect(heard).toEqual(['small: a rank of 7 is more than its smaller side: 6 is used']);
+    const strict = await failure(() => new GaLore(told, { small }, { rank: 7, clampRank: false }));
+    expect([strict.code, strict.details.column, strict.details.path]).toEqual([
+      'INVALID_ARGUMENT',
+      'rank',
+      'small',
+    ]);
     const shared = await failure(() => new AdamW(device, { w, part: w.narrow(0, 2) }));
     expect([shared.code, shared.details.path]).toEqual(['INVALID_ARGUMENT', 'part']);
     const optimizer = new AdamW(device, { w });

@@ -51,8 +51,13 @@ export interface AdamOptions {
 
 /** What {@link GaLore} adds. */
 export interface GaLoreOnly {
-  /** Dimensions of the subspace; more than the smaller side of a parameter is that side. @defaultValue 128 */
+  /** Dimensions of the subspace. @defaultValue 128 */
   rank?: number;
+  /**
+   * Whether a rank of more than the smaller side of a parameter is taken as that side, with a warning to the device's
+   * logger, or refused. @defaultValue true
+   */
+  clampRank?: boolean;
   /** Steps from one basis to the next. @defaultValue 200 */
   updateProjGap?: number;
   /** Factor of the update. @defaultValue 0.25 */
@@ -149,13 +154,15 @@ export interface OptimizerMemory {
   scales: number;
   /** Bases of subspaces, once they are there. */
   projectors: number;
+  /** Gradients that were accumulated and wait for their step. */
+  accumulated: number;
 }
 
 const ADAM = ['lr', 'betas', 'eps', 'weightDecay', 'state', 'schedule'] as const;
 const SHARED = ['maxGradNorm', 'checkFinite', 'parity', 'stagger', 'stochasticRounding', 'seed'] as const;
 const ONLY = {
   adamw: [],
-  galore: ['rank', 'updateProjGap', 'scale', 'projType', 'refresh', 'projector', 'cosThreshold'],
+  galore: ['rank', 'clampRank', 'updateProjGap', 'scale', 'projType', 'refresh', 'projector', 'cosThreshold'],
   conda: ['updateProjGap', 'scale'],
   muon: ['momentum', 'nesterov', 'nsSteps', 'bf16', 'scaling'],
 } as const;
@@ -217,6 +224,7 @@ export abstract class Optimizer implements Disposable {
     const text = JSON.stringify({ groups, options: pick(options, SHARED) });
     const handle = device.handle(name);
     this.#handle = ask((addon) => new addon.OptimizerHandle(handle, text, tensors));
+    if (device.logger) this.#handle.warnings().forEach((warning) => device.logger?.warn(warning));
     this.#names = names;
   }
 
@@ -226,23 +234,40 @@ export abstract class Optimizer implements Disposable {
   }
 
   /**
-   * Takes a step along the gradients, one for each parameter by its name, `f32` or `bf16`. Weights change in place.
-   * Nothing has changed where it rejects with `SHAPE_MISMATCH`, `DTYPE_MISMATCH` or `INVALID_ARGUMENT`, or where a gradient
-   * is not finite, which the report says.
+   * Takes a step along the gradients, one for each parameter by its name, `f32` or `bf16`, and along what was
+   * {@link accumulate}d; without gradients, along that alone. Weights change in place. Nothing has changed where it rejects
+   * with `SHAPE_MISMATCH`, `DTYPE_MISMATCH` or `INVALID_ARGUMENT`, or where a gradient is not finite, which the report says.
    */
-  async step(gradients: Readonly<Record<string, Tensor>>): Promise<StepReport> {
-    const stranger = Object.keys(gradients).find((name) => !this.#names.includes(name));
-    if (stranger !== undefined) {
-      throw new GristmillError(
-        'INVALID_ARGUMENT',
-        `step: there is no parameter ${JSON.stringify(stranger)}`,
-        {
-          details: { column: 'gradients' },
-        },
-      );
+  async step(gradients?: Readonly<Record<string, Tensor>>): Promise<StepReport> {
+    if (gradients === undefined) {
+      return JSON.parse(await this.#after('step', () => this.#handle.stepAccumulated())) as StepReport;
     }
+    this.#known('step', gradients);
     const handles = this.#names.map((name) => handleOf('step', name, gradients[name]));
     return JSON.parse(await this.#after('step', () => this.#handle.step(handles))) as StepReport;
+  }
+
+  /**
+   * Adds gradients to what the next step goes along, for any parameters: those of a micro-batch, or of one layer as its
+   * backward pass comes, so that no more than one layer's need be in memory. They may change or go once the promise is
+   * fulfilled. Between two bases of {@link GaLore} and {@link Conda} only the gradient in the subspace is kept. Nothing is
+   * divided: scale gradients before. With `maxGradNorm` the step is clipped by the norm of what was kept, which in a subspace
+   * is at most that of the gradient. Rejects as {@link step} does; nothing was added then.
+   */
+  async accumulate(gradients: Readonly<Record<string, Tensor>>): Promise<void> {
+    this.#known('accumulate', gradients);
+    const names = Object.keys(gradients);
+    const handles = names.map((name) => handleOf('accumulate', name, gradients[name]));
+    await this.#after('accumulate', () => this.#handle.accumulate(names, handles));
+  }
+
+  /** Refuses gradients of no parameter. */
+  #known(op: string, gradients: Readonly<Record<string, Tensor>>): void {
+    const stranger = Object.keys(gradients).find((name) => !this.#names.includes(name));
+    if (stranger === undefined) return;
+    throw new GristmillError('INVALID_ARGUMENT', `${op}: there is no parameter ${JSON.stringify(stranger)}`, {
+      details: { column: 'gradients' },
+    });
   }
 
   /** Bytes on the device now. */
@@ -275,15 +300,25 @@ export abstract class Optimizer implements Disposable {
    * `INVALID_ARGUMENT` or `SHAPE_MISMATCH` for one of other parameters; then nothing has changed.
    */
   async load(from: string | Uint8Array): Promise<void> {
-    let bytes = from;
-    if (typeof bytes === 'string') {
-      const path = bytes;
-      bytes = await readFile(path).catch((cause: unknown) => {
-        throw unreadable(path, 'read', cause);
-      });
-    }
-    const state = bytes;
+    const state = await bytesOf(from);
     await this.#after('load', () => this.#handle.load(state));
+  }
+
+  /**
+   * Goes on from the state of another program, given as a safetensors file whose tensors are named
+   * `<parameter>.<key of the state dictionary>`, nested keys behind a further point:
+   *
+   * - `exp_avg`, `exp_avg_sq`: AdamW of PyTorch; with `projector.ortho_matrix` (`.0` and `.1` of both sides) `galore_torch`
+   * - `state1`, `state2`, `absmax1`, `absmax2`, `qmap1`, `qmap2`: 8-bit Adam of `bitsandbytes`, and 8-bit GaLore
+   * - `exp_avg.codes`, `exp_avg.scale`, `exp_avg.qmap` and those of `exp_avg_sq`: AdamW8bit of `torchao`
+   * - `momentum_buffer`: Muon
+   *
+   * and `step`, one number. Moments are converted to the `state` that is kept here; codes in blocks of 256 stay as they are.
+   * Rejects with `CORRUPT_DATA`, `INVALID_ARGUMENT` or `SHAPE_MISMATCH`, as {@link load} does; then nothing has changed.
+   */
+  async importState(from: string | Uint8Array): Promise<void> {
+    const state = await bytesOf(from);
+    await this.#after('importState', () => this.#handle.importState(state));
   }
 
   /** Sets the learning rate of all parameters. */
@@ -325,6 +360,14 @@ export abstract class Optimizer implements Disposable {
     this.#last = result.catch(() => undefined);
     return await result;
   }
+}
+
+/** A state, or that of a file. */
+async function bytesOf(from: string | Uint8Array): Promise<Uint8Array> {
+  if (typeof from !== 'string') return from;
+  return await readFile(from).catch((cause: unknown) => {
+    throw unreadable(from, 'read', cause);
+  });
 }
 
 function unreadable(path: string, what: string, cause: unknown): GristmillError {

@@ -136,16 +136,24 @@ export declare class ModelHandle {
 export declare class OptimizerHandle {
   /** An optimizer of these parameters; `options` is JSON text. */
   constructor(device: DeviceHandle, options: string, params: Array<TensorHandle>)
+  /** What was not taken as it was given. */
+  warnings(): Array<string>
   /** Releases it; what is under way with it is finished first. Does nothing the second time. */
   dispose(): void
   /** A step along these gradients, in the order of the parameters. The result is the JSON text of `StepReport`. */
   step(gradients: Array<TensorHandle>): Promise<string>
+  /** Adds these gradients, of the parameters with these names, to what the next step goes along. */
+  accumulate(names: Array<string>, gradients: Array<TensorHandle>): Promise<void>
+  /** A step along what was accumulated. The result is the JSON text of `StepReport`. */
+  stepAccumulated(): Promise<string>
   /** Bytes on the device: the JSON text of `OptimizerMemory`. */
   memory(): Promise<string>
   /** Everything that is needed to go on from here, as a safetensors file. */
   save(): Promise<Uint8Array>
   /** Goes on from such a file. */
   load(state: Uint8Array): Promise<void>
+  /** Goes on from a state of another program, as a safetensors file. */
+  importState(state: Uint8Array): Promise<void>
   /** Sets the learning rate of all groups. */
   setLr(lr: number): Promise<void>
   /** Gives a parameter its bases. */

@@ -98,6 +98,13 @@ impl OptimizerHandle {
             .map_err(|e| to_js(&env, &e))
     }
 
+    /// What was not taken as it was given.
+    #[napi]
+    pub fn warnings(&self) -> Vec<String> {
+        let optimizer = self.optimizer.borrow();
+        optimizer.as_ref().and_then(|o| o.lock().ok()).map_or_else(Vec::new, |o| o.warnings())
+    }
+
     /// Releases it; what is under way with it is finished first. Does nothing the second time.
     #[napi]
     pub fn dispose(&self) {
@@ -113,6 +120,28 @@ impl OptimizerHandle {
     ) -> napi::Result<Object<'env>> {
         let gradients = guarded(|| tensors("gradients", &gradients)).map_err(|e| to_js(env, &e))?;
         self.work(env, move |optimizer| print(&optimizer.step(&gradients)?), |text| text)
+    }
+
+    /// Adds these gradients, of the parameters with these names, to what the next step goes along.
+    #[napi(ts_return_type = "Promise<void>")]
+    pub fn accumulate<'env>(
+        &self,
+        env: &'env Env,
+        names: Vec<String>,
+        gradients: Vec<ClassInstance<'_, TensorHandle>>,
+    ) -> napi::Result<Object<'env>> {
+        let gradients = guarded(|| tensors("gradients", &gradients)).map_err(|e| to_js(env, &e))?;
+        let add = move |optimizer: &mut Optimizer| {
+            let named: Vec<_> = names.iter().map(String::as_str).zip(gradients).collect();
+            optimizer.accumulate(&named)
+        };
+        self.work(env, add, |()| ())
+    }
+
+    /// A step along what was accumulated. The result is the JSON text of `StepReport`.
+    #[napi(ts_return_type = "Promise<string>")]
+    pub fn step_accumulated<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
+        self.work(env, |optimizer| print(&optimizer.step_accumulated()?), |text| text)
     }
 
     /// Bytes on the device: the JSON text of `OptimizerMemory`.
@@ -132,6 +161,13 @@ impl OptimizerHandle {
     pub fn load<'env>(&self, env: &'env Env, state: Uint8Array) -> napi::Result<Object<'env>> {
         let state = state.to_vec();
         self.work(env, move |optimizer| optimizer.load(&state), |()| ())
+    }
+
+    /// Goes on from a state of another program, as a safetensors file.
+    #[napi(ts_return_type = "Promise<void>")]
+    pub fn import_state<'env>(&self, env: &'env Env, state: Uint8Array) -> napi::Result<Object<'env>> {
+        let state = state.to_vec();
+        self.work(env, move |optimizer| optimizer.import(&state), |()| ())
     }
 
     /// Sets the learning rate of all groups.

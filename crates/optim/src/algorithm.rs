@@ -64,8 +64,11 @@ pub enum Refresh {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct GaLoreOptions {
-    /// Dimensions of the subspace, at least 1; 128 by default. More than the smaller side of a parameter is that side.
+    /// Dimensions of the subspace, at least 1; 128 by default.
     pub rank: usize,
+    /// Whether a rank of more than the smaller side of a parameter is taken as that side, with a warning
+    /// ([`crate::Optimizer::warnings`]), as by default, or refused.
+    pub clamp_rank: bool,
     /// Steps from one basis to the next, at least 1; 200 by default.
     pub update_proj_gap: u64,
     /// Factor of the update; 0.25 by default.
@@ -86,6 +89,7 @@ impl Default for GaLoreOptions {
     fn default() -> Self {
         Self {
             rank: 128,
+            clamp_rank: true,
             update_proj_gap: 200,
             scale: 0.25,
             proj_type: ProjType::Std,

@@ -16,18 +16,18 @@ const MAX_HEADER: usize = 100_000_000;
 const FORMAT: &str = "gristmill-optim/1";
 
 #[derive(Serialize, Deserialize)]
-struct Entry {
-    dtype: String,
-    shape: Vec<usize>,
-    data_offsets: [usize; 2],
+pub(crate) struct Entry {
+    pub(crate) dtype: String,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) data_offsets: [usize; 2],
 }
 
 #[derive(Serialize, Deserialize)]
-struct Header {
+pub(crate) struct Header {
     #[serde(rename = "__metadata__", default)]
     metadata: BTreeMap<String, String>,
     #[serde(flatten)]
-    entries: BTreeMap<String, Entry>,
+    pub(crate) entries: BTreeMap<String, Entry>,
 }
 
 /// What of an optimizer is no tensor.
@@ -81,7 +81,7 @@ fn basis_name(i: usize) -> String {
     if i == 0 { "proj".into() } else { format!("proj_{}", i + 1) }
 }
 
-fn corrupt(why: impl Into<String>) -> Error {
+pub(crate) fn corrupt(why: impl Into<String>) -> Error {
     Error::new(Code::CorruptData, format!("no state of an optimizer: {}", why.into()))
 }
 
@@ -91,8 +91,9 @@ impl Optimizer {
     /// seed, options, and gap and agreement of the bases. Weights are not in it.
     ///
     /// # Errors
-    /// Those of reading from the device.
+    /// [`Code::InvalidArgument`] while accumulated gradients wait for their step; those of reading from the device.
     pub fn save(&self) -> Result<Vec<u8>> {
+        self.refuse_pending("a state would be without them")?;
         let mut params = BTreeMap::new();
         let (mut entries, mut data) = (BTreeMap::new(), Vec::new());
         for slot in &self.slots {
@@ -142,6 +143,7 @@ impl Optimizer {
     /// or of another algorithm, with the parameter's name; [`Code::ShapeMismatch`]; [`Code::InvalidValue`] for a state with
     /// numbers that are not finite. Nothing has changed then.
     pub fn load(&mut self, state: &[u8]) -> Result<()> {
+        self.refuse_pending("they are of another state")?;
         let (header, data) = parse(state)?;
         let about: About = match (header.metadata.get("format"), header.metadata.get("gristmill")) {
             (Some(format), Some(about)) if format == FORMAT => {
@@ -191,7 +193,7 @@ impl Optimizer {
 
 impl State {
     /// Takes these tensors, in the order of [`tensors`].
-    fn replace(&mut self, made: Vec<Tensor>, progress: Option<Progress>) {
+    pub(crate) fn replace(&mut self, made: Vec<Tensor>, progress: Option<Progress>) {
         use gristmill_core::ops::Moments;
         let mut made = made.into_iter();
         let mut next = |old: &mut Tensor| {
@@ -223,7 +225,7 @@ impl State {
     }
 }
 
-fn parse(state: &[u8]) -> Result<(Header, &[u8])> {
+pub(crate) fn parse(state: &[u8]) -> Result<(Header, &[u8])> {
     let (length, rest) = state.split_first_chunk::<8>().ok_or_else(|| corrupt("it is too short"))?;
     let length =
         usize::try_from(u64::from_le_bytes(*length)).ok().filter(|&n| n <= MAX_HEADER.min(rest.len()));

@@ -31,8 +31,10 @@
 //! # Ok::<(), gristmill_core::Error>(())
 //! ```
 
+mod accumulate;
 mod algorithm;
 mod checkpoint;
+mod import;
 pub mod linalg;
 mod low_rank;
 mod memory;

@@ -2,6 +2,7 @@ use gristmill_core::ops::{AdamwRule, Copy, Matmul, MatmulOptions, Moments, Noise
 use gristmill_core::{Code, DType, Device, Error, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::accumulate::Sum;
 use crate::linalg::{RangeOptions, f32_of, leading_vectors, range_find};
 use crate::{CondaOptions, GaLoreOptions, ProjType, Refresh, StateType, moments};
 
@@ -42,7 +43,7 @@ impl Sides {
     }
 
     /// Whether each basis is of the right side.
-    fn rights(self) -> &'static [bool] {
+    pub(crate) fn rights(self) -> &'static [bool] {
         match self {
             Sides::Left => &[false],
             Sides::Right => &[true],
@@ -110,6 +111,12 @@ impl LowRank {
     ) -> Result<Self> {
         let sides = Sides::of(options.proj_type, rows, columns);
         let rank = options.rank.min(rows).min(columns);
+        if rank < options.rank && !options.clamp_rank {
+            let what =
+                format!("{} is more than the smaller side of a {rows} × {columns} matrix", options.rank);
+            return Err(Error::invalid_argument("rank", what)
+                .hint("take a smaller one for this group, or allow it to be clamped"));
+        }
         let (_, kept) = sides.shapes(rows, columns, rank);
         Ok(Self {
             sides,
@@ -173,23 +180,36 @@ impl LowRank {
     }
 
     /// Moves the weight.
-    pub(crate) fn step(&mut self, weight: &Tensor, gradient: &Tensor, step: &Step) -> Result<()> {
-        let gradient = &f32_of(gradient)?;
-        if self.is_due(step.before) {
-            match self.basis {
-                Basis::Gradient { refresh, .. } => self.refresh(gradient, refresh, step.seed)?,
-                Basis::Momentum => self.turn(gradient, &step.rule)?,
+    pub(crate) fn step(&mut self, weight: &Tensor, sum: &Sum, step: &Step) -> Result<()> {
+        let inner = match sum {
+            Sum::Inner(inner) => inner.clone(),
+            Sum::Full(gradient) => {
+                let gradient = &f32_of(gradient)?;
+                if self.is_due(step.before) {
+                    match self.basis {
+                        Basis::Gradient { refresh, .. } => self.refresh(gradient, refresh, step.seed)?,
+                        Basis::Momentum => self.turn(gradient, &step.rule)?,
+                    }
+                }
+                self.inner(gradient)?
             }
-        }
-        let bases = self.bases.iter().map(f32_of).collect::<Result<Vec<_>>>()?;
-        let inner = self.project(gradient, &bases)?;
+        };
+        let bases = self.wide_bases()?;
         let (rule, left) = step.rule.direction();
         let direction = moments::direction(&inner, &self.moments, rule, step.noise)?;
         let factor = (-f64::from(left) * self.scale) as f32;
         self.project_back(&direction, &bases, weight, factor, step.rule.keep)
     }
 
-    /// The gradient in the subspace.
+    /// The gradient in the subspace of its bases.
+    pub(crate) fn inner(&self, gradient: &Tensor) -> Result<Tensor> {
+        self.project(&f32_of(gradient)?, &self.wide_bases()?)
+    }
+
+    fn wide_bases(&self) -> Result<Vec<Tensor>> {
+        self.bases.iter().map(f32_of).collect()
+    }
+
     fn project(&self, gradient: &Tensor, bases: &[Tensor]) -> Result<Tensor> {
         let transposed = MatmulOptions { trans_a: true, ..Default::default() };
         match self.sides {

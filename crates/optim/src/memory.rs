@@ -16,10 +16,12 @@ pub struct Memory {
     pub scales: u64,
     /// Bases of subspaces.
     pub projectors: u64,
+    /// Gradients that were accumulated and wait for their step.
+    pub accumulated: u64,
 }
 
 impl Memory {
-    /// All but the weights.
+    /// All but the weights and accumulated gradients: what is kept from step to step.
     pub fn state(&self) -> u64 {
         self.moments + self.scales + self.projectors
     }

@@ -4,9 +4,10 @@ use gristmill_core::ops::{Adamw, AdamwRule, DecayOrder, EpsPlacement, Moments, N
 use gristmill_core::{Code, DType, Device, Error, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::accumulate::Sum;
 use crate::linalg::sum_squares;
 use crate::low_rank::{LowRank, Step};
-use crate::{Algorithm, Group, Memory, moments, muon};
+use crate::{Algorithm, GaLoreOptions, Group, Memory, moments, muon};
 
 /// What all groups of an [`Optimizer`] share.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
@@ -66,6 +67,8 @@ pub(crate) struct Slot {
     pub(crate) param: Tensor,
     pub(crate) group: usize,
     pub(crate) state: State,
+    /// What was accumulated since the last step.
+    pub(crate) pending: Option<Sum>,
 }
 
 pub(crate) enum State {
@@ -84,6 +87,8 @@ pub struct Optimizer {
     pub(crate) options: OptimizerOptions,
     pub(crate) step: u64,
     pub(crate) skipped: u64,
+    /// Whether something that was accumulated was not finite.
+    pub(crate) spoiled: bool,
 }
 
 impl Optimizer {
@@ -111,7 +116,13 @@ impl Optimizer {
                     )
                     .at_path(name));
                 }
-                slots.push(Slot { name: name.clone(), param: param.clone(), group: number, state });
+                slots.push(Slot {
+                    name: name.clone(),
+                    param: param.clone(),
+                    group: number,
+                    state,
+                    pending: None,
+                });
             }
         }
         let mut names = HashSet::new();
@@ -120,7 +131,7 @@ impl Optimizer {
                 Error::new(Code::InvalidArgument, "two parameters have this name").at_path(&twice.name)
             );
         }
-        Ok(Self { device: device.clone(), groups, slots, options, step: 0, skipped: 0 })
+        Ok(Self { device: device.clone(), groups, slots, options, step: 0, skipped: 0, spoiled: false })
     }
 
     /// Steps so far.
@@ -131,6 +142,20 @@ impl Optimizer {
     /// Names and tensors of all parameters, in the order in which gradients are given.
     pub fn params(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.slots.iter().map(|slot| (slot.name.as_str(), &slot.param))
+    }
+
+    /// What was not taken as it was given, for whoever asked for it to know.
+    pub fn warnings(&self) -> Vec<String> {
+        let of_slot = |slot: &Slot| match (&slot.state, self.groups[slot.group].algorithm) {
+            (State::LowRank(low_rank), Algorithm::GaLore(GaLoreOptions { rank, .. }))
+                if low_rank.rank < rank =>
+            {
+                let (name, used) = (&slot.name, low_rank.rank);
+                Some(format!("{name}: a rank of {rank} is more than its smaller side: {used} is used"))
+            }
+            _ => None,
+        };
+        self.slots.iter().filter_map(of_slot).collect()
     }
 
     /// How many groups there are.
@@ -164,6 +189,7 @@ impl Optimizer {
     /// # Errors
     /// [`Code::InvalidArgument`] for a name that is none of such a parameter, [`Code::ShapeMismatch`].
     pub fn set_projector(&mut self, name: &str, bases: &[Tensor]) -> Result<()> {
+        self.refuse_pending("another basis would not be theirs")?;
         let slot = self.slots.iter_mut().find(|s| s.name == name);
         match slot.map(|s| (s.param.shape().rows_cols(), &mut s.state)) {
             Some(((rows, columns), State::LowRank(low_rank))) => {
@@ -184,18 +210,24 @@ impl Optimizer {
         }
     }
 
-    /// Takes a step along the gradients, one for each parameter in the order of [`params`](Self::params), `f32` or `bf16`.
+    /// Takes a step along the gradients, one for each parameter in the order of [`params`](Self::params), `f32` or `bf16`,
+    /// and along what was [accumulated](Self::accumulate) before.
     ///
     /// # Errors
     /// [`Code::ShapeMismatch`], [`Code::DtypeMismatch`], [`Code::DeviceMismatch`] with the parameter's name, before anything
     /// changes; those of the device.
     pub fn step(&mut self, gradients: &[Tensor]) -> Result<StepReport> {
         self.check_gradients(gradients)?;
+        let sums = self.with_accumulated(gradients)?;
+        self.step_along(sums)
+    }
+
+    pub(crate) fn step_along(&mut self, sums: Vec<Sum>) -> Result<StepReport> {
         let norm = match self.options.check_finite || self.options.max_grad_norm.is_some() {
-            true => Some(norm(gradients)?),
+            true => Some(norm(&sums)?),
             false => None,
         };
-        if norm.is_some_and(|norm| !norm.is_finite()) {
+        if std::mem::take(&mut self.spoiled) || norm.is_some_and(|norm| !norm.is_finite()) {
             self.skipped += 1;
             return Ok(StepReport { applied: false, refreshed: 0, ..self.report(norm) });
         }
@@ -206,7 +238,7 @@ impl Optimizer {
         let (before, options) = (self.step, self.options);
         self.step += 1;
         let mut refreshed = 0;
-        for (i, (slot, gradient)) in self.slots.iter_mut().zip(gradients).enumerate() {
+        for (i, (slot, sum)) in self.slots.iter_mut().zip(&sums).enumerate() {
             let group = &self.groups[slot.group];
             let noise = options
                 .stochastic_rounding
@@ -220,7 +252,7 @@ impl Optimizer {
             if let State::LowRank(low_rank) = &slot.state {
                 refreshed += usize::from(low_rank.is_due(before));
             }
-            move_slot(slot, group, gradient, &step, self.step).map_err(|e| e.at_path(&slot.name))?;
+            move_slot(slot, group, sum, &step, self.step).map_err(|e| e.at_path(&slot.name))?;
         }
         Ok(StepReport { applied: true, refreshed, ..self.report(norm) })
     }
@@ -236,24 +268,21 @@ impl Optimizer {
                 format!("expected {}, one for each parameter, given {}", self.slots.len(), gradients.len()),
             ));
         }
-        for (slot, gradient) in self.slots.iter().zip(gradients) {
-            if gradient.shape() != slot.param.shape() {
-                return Err(Error::new(
-                    Code::ShapeMismatch,
-                    format!(
-                        "expected a gradient of shape {}, given {}",
-                        slot.param.shape(),
-                        gradient.shape()
-                    ),
-                )
-                .at_path(&slot.name));
-            }
-            check_tensor(&self.device, gradient).map_err(|e| e.at_path(&slot.name))?;
-            if let State::LowRank(low_rank) = &slot.state {
-                low_rank.check_ready(self.step).map_err(|e| e.at_path(&slot.name))?;
-            }
+        self.slots.iter().zip(gradients).try_for_each(|(slot, gradient)| self.check_gradient(slot, gradient))
+    }
+
+    pub(crate) fn check_gradient(&self, slot: &Slot, gradient: &Tensor) -> Result<()> {
+        let named = |e: Error| e.at_path(&slot.name);
+        if gradient.shape() != slot.param.shape() {
+            let what =
+                format!("expected a gradient of shape {}, given {}", slot.param.shape(), gradient.shape());
+            return Err(named(Error::new(Code::ShapeMismatch, what)));
         }
-        Ok(())
+        check_tensor(&self.device, gradient).map_err(named)?;
+        match &slot.state {
+            State::LowRank(low_rank) => low_rank.check_ready(self.step).map_err(named),
+            _ => Ok(()),
+        }
     }
 
     /// Bytes on the device: of weights and of all that is kept beside them. Bases count from when they are there.
@@ -261,6 +290,7 @@ impl Optimizer {
         let mut memory = Memory::default();
         for slot in &self.slots {
             memory.weights += slot.param.bytes() as u64;
+            memory.accumulated += slot.pending.as_ref().map_or(0, |sum| sum.tensor().bytes() as u64);
             let mut of_moments = |moments: &Moments| {
                 let (numbers, scales) = moments::bytes(moments);
                 memory.moments += numbers;
@@ -329,8 +359,8 @@ fn slot_state(device: &Device, group: &Group, param: &Tensor, maps: &Tensor, off
 }
 
 /// The norm of all gradients together.
-fn norm(gradients: &[Tensor]) -> Result<f64> {
-    let sums = gradients.iter().map(sum_squares).collect::<Result<Vec<_>>>()?;
+fn norm(sums: &[Sum]) -> Result<f64> {
+    let sums = sums.iter().map(|sum| sum_squares(sum.tensor())).collect::<Result<Vec<_>>>()?;
     let mut total = 0.0;
     for sum in sums {
         total += f64::from(sum.to_vec::<f32>()?[0]);
@@ -349,24 +379,27 @@ fn rule(group: &Group, options: &OptimizerOptions, t: u64, clip: f32) -> AdamwRu
     AdamwRule { grad_scale: clip, ..rule.decayed(lr * adam.weight_decay, order) }
 }
 
-fn move_slot(slot: &mut Slot, group: &Group, gradient: &Tensor, step: &Step, t: u64) -> Result<()> {
+fn move_slot(slot: &mut Slot, group: &Group, sum: &Sum, step: &Step, t: u64) -> Result<()> {
     let param = &slot.param;
-    match &mut slot.state {
-        State::Adam(moments) => param.device().run(Adamw {
+    match (&mut slot.state, sum) {
+        (State::LowRank(low_rank), sum) => low_rank.step(param, sum, step),
+        (State::Adam(moments), Sum::Full(gradient)) => param.device().run(Adamw {
             grad: gradient.clone(),
             param: param.clone(),
             moments: moments.clone(),
             rule: step.rule,
             noise: step.noise,
         }),
-        State::LowRank(low_rank) => low_rank.step(param, gradient, step),
-        State::Momentum(momentum) => {
+        (State::Momentum(momentum), Sum::Full(gradient)) => {
             let Algorithm::Muon(options) = &group.algorithm else {
                 return Err(Error::new(Code::Internal, "a momentum that is none of Muon"));
             };
             let lr = group.adam.lr * group.adam.schedule.factor(t);
             let keep = 1.0 - lr * group.adam.weight_decay;
             muon::step(options, param, gradient, momentum, step.rule.grad_scale, [lr, keep])
+        }
+        (_, Sum::Inner(_)) => {
+            Err(Error::new(Code::Internal, "a gradient in the subspace of a state without one"))
         }
     }
 }

@@ -100,6 +100,13 @@ fn what_cannot_be_is_refused_by_name() {
     ] {
         assert_eq!((error.code(), error.location().column.as_deref()), (code, Some(whence)), "{error}");
     }
+    // More dimensions than there are: with a warning, or not at all.
+    let over = one(&device, galore(&|o| o.rank = 7), &weight, |_| {});
+    assert_eq!(over.warnings(), ["w: a rank of 7 is more than its smaller side: 6 is used"]);
+    assert!(one(&device, galore(&|o| o.rank = 6), &weight, |_| {}).warnings().is_empty());
+    let strict = make(galore(&|o| (o.rank, o.clamp_rank) = (7, false)), w(), none);
+    assert_eq!((strict.code(), strict.location().column.as_deref()), (Code::InvalidArgument, Some("rank")));
+    assert_eq!(strict.location().path.as_deref(), Some("w"));
     let vector = tensor(&device, 1, &[8]);
     let integers = device.zeros(DType::U32, [8, 6]).unwrap();
     let elsewhere = tensor(&gristmill_cpu::open().unwrap(), 1, &[8, 6]);

@@ -2,9 +2,11 @@
 //!
 //! Runs on the CPU, and on wgpu where there is an adapter (which must be if `GRISTMILL_REQUIRE` names `wgpu`).
 
+mod accumulation;
 mod bases;
 mod checkpoints;
 mod identities;
+mod import;
 mod input;
 mod peers;
 
