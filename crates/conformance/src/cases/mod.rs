@@ -2,8 +2,10 @@
 
 mod adamw;
 mod attention;
+mod clipping;
 mod elementwise;
 mod faults;
+mod gaussian_noise;
 mod loss;
 mod matmul;
 mod payload;
@@ -35,6 +37,8 @@ pub fn cases() -> Vec<Case> {
         payload::cases(),
         adamw::cases(),
         faults::cases(),
+        clipping::cases(),
+        gaussian_noise::cases(),
     ]
     .into_iter()
     .flatten()
