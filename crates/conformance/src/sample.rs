@@ -298,23 +298,12 @@ fn describe(op: &Op) -> Described<'_> {
             }
             (scalars, inputs, vec![("param", &o.param), state[0], state[1]])
         }
-        Op::ClipFactors(o) => {
-            let (_, gamma) = o.rule.code();
-            (
-                vec![
-                    ("rule", json!(match o.rule {
-                        ClipRule::Flat => "flat",
-                        ClipRule::Automatic { .. } => "automatic",
-                        ClipRule::Unit => "unit",
-                        ClipRule::Threshold => "threshold",
-                    })),
-                    ("gamma", single(gamma)),
-                ],
-                [("squared", &o.squared), ("maxNorms", &o.max_norms)].into_iter()
-                    .chain(o.weights.iter().map(|w| ("weights", w))).collect(),
-                vec![("factors", &o.factors), ("counts", &o.counts)],
-            )
-        }
+        Op::ClipFactors(o) => (
+            clipping(o.rule),
+            [("squared", &o.squared), ("maxNorms", &o.max_norms)].into_iter()
+                .chain(o.weights.iter().map(|w| ("weights", w))).collect(),
+            vec![("factors", &o.factors), ("counts", &o.counts)],
+        ),
         Op::SegmentProduct(o) => (
             vec![],
             [("a", &o.a), ("offsets", &o.offsets)].into_iter().chain(o.b.iter().map(|b| ("b", b))).collect(),
@@ -356,9 +345,37 @@ fn describe(op: &Op) -> Described<'_> {
             vec![("exponent", json!(o.exponent))],
             vec![("rows", &o.rows), ("factors", &o.factors), ("sums", &o.sums)], vec![("sums", &o.sums)],
         ),
+        Op::PerSampleNorms(o) => (
+            vec![("bias", json!(o.bias)), ("method", json!(o.method.name()))],
+            vec![("x", &o.x), ("dy", &o.dy), ("offsets", &o.offsets)], vec![("out", &o.out)],
+        ),
+        Op::ClippedGrad(o) => (
+            vec![],
+            [("x", &o.x), ("dy", &o.dy), ("offsets", &o.offsets), ("factors", &o.factors), ("grad", &o.grad)]
+                .into_iter().chain(o.bias.iter().map(|b| ("bias", b))).collect(),
+            [("grad", &o.grad)].into_iter().chain(o.bias.iter().map(|b| ("bias", b))).collect(),
+        ),
+        Op::ClipLinearFused(o) => (
+            clipping(o.rule).into_iter()
+                .chain([("maxNorm", single(o.max_norm)), ("path", json!(o.path.name()))]).collect(),
+            [("x", &o.x), ("dy", &o.dy), ("offsets", &o.offsets), ("grad", &o.grad)].into_iter()
+                .chain(o.weights.iter().map(|w| ("weights", w)))
+                .chain(o.bias.iter().map(|b| ("bias", b))).collect(),
+            [("norms", &o.norms), ("factors", &o.factors), ("grad", &o.grad)].into_iter()
+                .chain(o.bias.iter().map(|b| ("bias", b))).collect(),
+        ),
         _ => (vec![], vec![], vec![]),
     };
     Described { scalars: scalars.into_iter().map(|(name, v)| (name.into(), v)).collect(), inputs, outputs }
+}
+
+fn clipping(rule: ClipRule) -> Vec<(&'static str, Value)> {
+    match rule {
+        ClipRule::Flat => vec![("rule", json!("flat"))],
+        ClipRule::Automatic { gamma } => vec![("rule", json!("automatic")), ("gamma", number(gamma.into()))],
+        ClipRule::Unit => vec![("rule", json!("unit"))],
+        ClipRule::Threshold => vec![("rule", json!("threshold"))],
+    }
 }
 
 fn payload(chunking: &Chunking, layout: &PayloadLayout) -> Vec<(&'static str, Value)> {

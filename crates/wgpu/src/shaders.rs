@@ -16,7 +16,8 @@ macro_rules! texts {
 const TEXTS: &[(&str, &str)] = texts!("": "activation" "adamw" "attention" "axpby" "bias_add" "cast" "clip_factors" "clipped_embedding_grad"
     "clipped_sum" "copy" "embedding_norms" "fill" "gather" "gaussian_noise" "grid_sum"
     "linear_nll" "loss_reduction" "matmul" "nll" "norm" "payload_norm" "philox" "rope" "row_norm_scale" "row_reduce" "scale"
-    "segment_product" "segment_reduce" "softmax_stats" "subgroups" "tied_norms" "topk" "topk_aggregate" "topk_encode");
+    "segment_product" "segment_reduce" "softmax_stats" "subgroups" "tied_norms" "topk" "topk_aggregate" "topk_encode"
+    "clip_linear_fused" "clipped_grad" "per_sample_norms");
 
 const LIBRARIES: &[(&str, &str)] = texts!("lib/": "activations" "adam" "adam_stored" "bits" "clip" "element" "gather_pairs" "load" "lse" "main" "math" "normal" "pair" "payload" "payload_scale" "philox" "reduce" "reduction"
     "rows" "segments" "stream" "sum" "target" "tile" "topk_large" "topk_order" "topk_pick" "words");
@@ -131,6 +132,15 @@ const VARIANTS: &[(&str, &[Choice])] = &[
     ),
     ("topk_aggregate", &[("QUANTIZER", QUANTIZERS)]),
     ("topk_encode", &[("QUANTIZER", &["signMagnitude", "int8", "none"])]),
+    ("clip_linear_fused", &[("STAGE", &["factors"]), ("WEIGHTS", FLAG)]),
+    ("clip_linear_fused", &[("STAGE", &["add"])]),
+    ("clipped_grad", &[("STAGE", &["check"]), ("WEIGHTS", FLAG)]),
+    (
+        "clipped_grad",
+        &[("STAGE", &["weight"]), ("X", FLOATS), ("TRANS_A", &["1"]), ("TRANS_B", &["0"]), ("FACTORS", FLAG)],
+    ),
+    ("clipped_grad", &[("STAGE", &["bias"]), ("X", FLOATS), ("FACTORS", FLAG)]),
+    ("per_sample_norms", &[("STAGE", &["squares", "total"])]),
 ];
 
 fn find(texts: &[(&'static str, &'static str)], name: &str) -> Result<&'static str> {

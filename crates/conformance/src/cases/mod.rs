@@ -15,6 +15,8 @@ mod row_norm_scale;
 mod topk;
 mod transformer;
 
+mod linear_grad;
+
 use gristmill_core::DType;
 
 use crate::Case;
@@ -39,6 +41,7 @@ pub fn cases() -> Vec<Case> {
         faults::cases(),
         clipping::cases(),
         gaussian_noise::cases(),
+        linear_grad::cases(),
     ]
     .into_iter()
     .flatten()

@@ -40,6 +40,11 @@ mod topk;
 mod topk_aggregate;
 mod topk_encode;
 
+mod clip_linear_fused;
+mod clipped_grad;
+mod linear_grad;
+mod per_sample_norms;
+
 pub use loss_reduction::{LossReduction, loss_reduction};
 pub use segment_reduce::segment_sum;
 
@@ -88,6 +93,9 @@ pub(crate) fn run(op: &Op, access: &Access) -> Result<()> {
         Op::TiedNorms(op) => tied_norms::run(op, access),
         Op::GaussianNoise(op) => gaussian_noise::run(op, access),
         Op::GridSum(op) => grid_sum::run(op, access),
+        Op::PerSampleNorms(op) => per_sample_norms::run(op, access),
+        Op::ClippedGrad(op) => clipped_grad::run(op, access),
+        Op::ClipLinearFused(op) => clip_linear_fused::run(op, access),
         other => Err(crate::reference::not_yet(other)),
     }
 }

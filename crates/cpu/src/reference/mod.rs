@@ -34,6 +34,11 @@ mod topk;
 mod topk_aggregate;
 mod topk_encode;
 
+pub(crate) mod clip_linear_fused;
+mod clipped_grad;
+mod linear_grad;
+mod per_sample_norms;
+
 pub use loss_reduction::loss_reduction;
 pub use segment_reduce::segment_sum;
 
@@ -78,6 +83,9 @@ pub(crate) fn run(op: &Op, access: &Access) -> Result<()> {
         Op::TiedNorms(op) => tied_norms::run(op, access),
         Op::GaussianNoise(op) => gaussian_noise::run(op, access),
         Op::GridSum(op) => grid_sum::run(op, access),
+        Op::PerSampleNorms(op) => per_sample_norms::run(op, access),
+        Op::ClippedGrad(op) => clipped_grad::run(op, access),
+        Op::ClipLinearFused(op) => clip_linear_fused::run(op, access),
         other => Err(not_yet(other)),
     }
 }

@@ -38,8 +38,13 @@ mod topk;
 mod topk_aggregate;
 mod topk_encode;
 
+mod clip_linear_fused;
+mod clipped_grad;
+mod linear_grad;
+mod per_sample_norms;
+
 use gristmill_core::device::{Buffers, Support};
-use gristmill_core::ops::{Op, PayloadNorm, TopkAggregate, TopkEncode};
+use gristmill_core::ops::{NormsMethod, Op, PayloadNorm, PerSampleNorms, TopkAggregate, TopkEncode};
 use gristmill_core::{Code, DType, Error, Result};
 
 use crate::context::Context;
@@ -89,6 +94,9 @@ pub(crate) fn run(ctx: &mut Context, serial: u64, op: &Op, buffers: &Buffers) ->
         Op::TiedNorms(op) => tied_norms::run(run, op),
         Op::GaussianNoise(op) => gaussian_noise::run(run, op),
         Op::GridSum(op) => grid_sum::run(run, op),
+        Op::PerSampleNorms(op) => per_sample_norms::run(run, op),
+        Op::ClippedGrad(op) => clipped_grad::run(run, op),
+        Op::ClipLinearFused(op) => clip_linear_fused::run(run, op),
         _ => Err(Error::new(Code::Unsupported, "the wgpu backend does not do it")),
     }
 }
@@ -112,6 +120,9 @@ pub(crate) fn supports(op: &Op) -> Support {
             if payloads.len() > topk_encode::MOST =>
         {
             Support::Unsupported(format!("at most {} words of payloads on wgpu", topk_encode::MOST))
+        }
+        Op::PerSampleNorms(PerSampleNorms { method: NormsMethod::Gram, .. }) => {
+            Support::Unsupported("norms by products of rows are found on the CPU alone".into())
         }
         Op::Fill(_)
         | Op::Copy(_)
@@ -145,7 +156,10 @@ pub(crate) fn supports(op: &Op) -> Support {
         | Op::ClippedEmbeddingGrad(_)
         | Op::TiedNorms(_)
         | Op::GaussianNoise(_)
-        | Op::GridSum(_) => Support::Native,
+        | Op::GridSum(_)
+        | Op::PerSampleNorms(_)
+        | Op::ClippedGrad(_)
+        | Op::ClipLinearFused(_) => Support::Native,
         other => Support::Unsupported(format!("the wgpu backend does not do {}", other.name())),
     }
 }
