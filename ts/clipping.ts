@@ -50,3 +50,48 @@ export interface ClipLinearOptions {
   /** @defaultValue the faster of those that the device has */
   path?: ClipPath;
 }
+
+/** How {@link Tensor.clipFactors} makes factors of squared norms. */
+export interface ClipOptions {
+  /** The bound of each group, at least 1e-18: `[groups]`, `f32`. */
+  maxNorms: Tensor<'f32'>;
+  /** 1 for each sample that counts, 0 for padding: `[samples]`, `f32`. @defaultValue all count */
+  weights?: Tensor<'f32'>;
+  /** How a norm becomes a factor. @defaultValue 'flat' */
+  rule?: ClipRule;
+  /** What `automatic` adds to a norm; at least 1e-12. @defaultValue 0.01 */
+  gamma?: number;
+}
+
+/** The table that {@link Tensor.embeddingNorms} is about. */
+export interface EmbeddingOptions {
+  /** Its rows. */
+  vocabulary: number;
+  /** A row without a gradient. @defaultValue none */
+  paddingIdx?: number;
+}
+
+/**
+ * Where the bits of noise come from: `philox` is reproducible and protects nobody, `chacha20` is a cipher, whose key must
+ * be secret.
+ */
+export type NoiseGenerator = 'philox' | 'chacha20';
+
+/** @internal */
+export const NOISE_GENERATORS: readonly NoiseGenerator[] = ['philox', 'chacha20'];
+
+/** The noise of {@link Tensor.addGaussianNoise}. */
+export interface NoiseOptions {
+  /** Where its bits come from. */
+  generator: NoiseGenerator;
+  /** The key, 32 bytes; of `philox` all but the first 8 are 0. */
+  key: Uint8Array;
+  /** Number of the step. */
+  step: number | bigint;
+  /** Number of the tensor within the step. @defaultValue 0 */
+  tensor?: number;
+  /** Standard deviation; 0 or more. */
+  std: number;
+  /** What the sum is multiplied by; not 0. @defaultValue 1 */
+  scale?: number;
+}

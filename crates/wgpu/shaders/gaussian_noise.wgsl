@@ -1,6 +1,6 @@
 // y = (y + std N) scale. An invocation makes one block of the generator: a pair of numbers with Philox, four with
 // ChaCha20. Blocks count from p.block.
-#params n y_at block key0 key1 key2 key3 key4 key5 key6 key7 step0 step1 tensor std scale
+#params n y_at block key0 key1 key2 key3 key4 key5 key6 key7 step0 step1 tensor deviation scale
 @group(0) @binding(0) var<storage, read_write> y: array<f32>;
 #include pair
 #include normal
@@ -47,7 +47,7 @@ fn chacha20(counter: u32) -> array<vec4<u32>, 4> {
 
 fn put(i: u32, normal: f32) {
   if (i >= p.n) { return; }
-  let sum = opaque(y[p.y_at + i] + times(bitcast<f32>(p.std), normal));
+  let sum = opaque(y[p.y_at + i] + times(bitcast<f32>(p.deviation), normal));
   y[p.y_at + i] = times(sum, bitcast<f32>(p.scale));
 }
 

@@ -3,9 +3,10 @@
 use gristmill_core::device::DeviceKind;
 use gristmill_core::ops::{
     Activation, ActivationKind, Adamw, AdamwRule, Attention, Axpby, BiasAdd, Cast, ClipLinearFused, ClipPath,
-    ClipRule, ClippedGrad, Copy, Draw, Fill, Gather, LinearNll, LossReduction, Matmul, Moments, Nll, Noise,
-    Norm, NormKind, NormsMethod, Op, PayloadNorm, PerSampleNorms, Philox, Reduction, Rope, RowNormScale,
-    RowReduce, Scale, SegmentReduce, SoftmaxStats, Topk, TopkAggregate, TopkEncode, dynamic_map,
+    ClipRule, ClippedGrad, Copy, Draw, Fill, Gather, GaussianNoise, LinearNll, LossReduction, Matmul,
+    Moments, Nll, Noise, NoiseGenerator, Norm, NormKind, NormsMethod, Op, PayloadNorm, PerSampleNorms,
+    Philox, Reduction, Rope, RowNormScale, RowReduce, Scale, SegmentReduce, SoftmaxStats, Topk,
+    TopkAggregate, TopkEncode, dynamic_map,
 };
 use gristmill_core::payload::{Chunking, IndexCodec, PayloadLayout, Quantizer};
 use gristmill_core::{DType, Device, Result, Tensor};
@@ -350,6 +351,12 @@ fn selections(s: &Sizes) -> Vec<BenchCase> {
             Ok(Philox { out: device.empty(dtype, [n])?, seed: 1, stream: 2, offset: 0, draw })
         })
     };
+    let noise = |generator: NoiseGenerator| {
+        case("gaussian_noise", format!("{n}/{}", generator.name()), Bind::Copy, move |device| {
+            let y = device.zeros(DType::F32, [n])?;
+            Ok(GaussianNoise { y, generator, key: [0; 32], step: 1, tensor: 2, std: 1.0, scale: 0.5 })
+        })
+    };
     let topk = |chunk: usize, k: usize| {
         case("topk", format!("{n}/{chunk}/{k}"), Bind::Read, move |device| {
             Ok(Topk {
@@ -365,6 +372,8 @@ fn selections(s: &Sizes) -> Vec<BenchCase> {
         philox(Draw::Bits, "bits"),
         philox(Draw::Uniform, "uniform"),
         philox(Draw::Normal, "normal"),
+        noise(NoiseGenerator::Philox),
+        noise(NoiseGenerator::ChaCha20),
         topk(4096, 64),
         topk(1 << 20, 10_486),
     ]

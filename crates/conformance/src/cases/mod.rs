@@ -12,6 +12,7 @@ mod payload;
 mod philox;
 mod reduce;
 mod row_norm_scale;
+mod tables;
 mod topk;
 mod transformer;
 
@@ -40,6 +41,7 @@ pub fn cases() -> Vec<Case> {
         adamw::cases(),
         faults::cases(),
         clipping::cases(),
+        tables::cases(),
         gaussian_noise::cases(),
         linear_grad::cases(),
     ]

@@ -42,7 +42,7 @@ pub fn chacha20_block(key: &[u32; 8], counter: u32, nonce: [u32; 3]) -> [u32; 16
 }
 
 /// The quarter rounds of two rounds: the columns, then the diagonals.
-pub const QUARTERS: [[usize; 4]; 8] = [
+const QUARTERS: [[usize; 4]; 8] = [
     [0, 4, 8, 12],
     [1, 5, 9, 13],
     [2, 6, 10, 14],

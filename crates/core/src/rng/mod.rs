@@ -6,7 +6,7 @@ mod normal;
 mod philox;
 mod secure;
 
-pub use chacha::{QUARTERS, chacha20_block, key_words};
+pub use chacha::{chacha20_block, key_words};
 pub use normal::normal_pair;
 pub use philox::{Philox, philox4x32_10, uniform};
 pub use secure::SecureRng;

@@ -1,6 +1,6 @@
 use gristmill_core::Result;
 use gristmill_core::ops::{GaussianNoise, NoiseGenerator};
-use gristmill_core::rng::{QUARTERS, normal_pair, philox4x32_10};
+use gristmill_core::rng::{normal_pair, philox4x32_10};
 use rayon::prelude::*;
 
 use super::lanes::dispatch;
@@ -97,10 +97,16 @@ fn chacha20(op: &GaussianNoise, first: u32) -> Words {
     }
     let mut x = start;
     for _ in 0..10 {
-        for [a, b, c, d] in QUARTERS {
-            half_quarter(&mut x, [a, b, c, d], 16, 12);
-            half_quarter(&mut x, [a, b, c, d], 8, 7);
-        }
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = x;
+        let [a, e, i, m] = quarter([a, e, i, m]);
+        let [b, f, j, n] = quarter([b, f, j, n]);
+        let [c, g, k, o] = quarter([c, g, k, o]);
+        let [d, h, l, p] = quarter([d, h, l, p]);
+        let [a, f, k, p] = quarter([a, f, k, p]);
+        let [b, g, l, m] = quarter([b, g, l, m]);
+        let [c, h, i, n] = quarter([c, h, i, n]);
+        let [d, e, j, o] = quarter([d, e, j, o]);
+        x = [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p];
     }
     let mut words = [[0; PAIRS]; 4];
     for (w, (x, start)) in x.iter().zip(start).enumerate() {
@@ -112,15 +118,18 @@ fn chacha20(op: &GaussianNoise, first: u32) -> Words {
     words
 }
 
-/// Half of a quarter round, of all blocks.
+/// A quarter round, of all blocks.
 #[inline(always)]
-fn half_quarter(x: &mut [[u32; BLOCKS]; 16], [a, b, c, d]: [usize; 4], turn_d: u32, turn_b: u32) {
+fn quarter([mut a, mut b, mut c, mut d]: [[u32; BLOCKS]; 4]) -> [[u32; BLOCKS]; 4] {
     for i in 0..BLOCKS {
-        x[a][i] = x[a][i].wrapping_add(x[b][i]);
-        x[d][i] = (x[d][i] ^ x[a][i]).rotate_left(turn_d);
+        a[i] = a[i].wrapping_add(b[i]);
+        d[i] = (d[i] ^ a[i]).rotate_left(16);
+        c[i] = c[i].wrapping_add(d[i]);
+        b[i] = (b[i] ^ c[i]).rotate_left(12);
+        a[i] = a[i].wrapping_add(b[i]);
+        d[i] = (d[i] ^ a[i]).rotate_left(8);
+        c[i] = c[i].wrapping_add(d[i]);
+        b[i] = (b[i] ^ c[i]).rotate_left(7);
     }
-    for i in 0..BLOCKS {
-        x[c][i] = x[c][i].wrapping_add(x[d][i]);
-        x[b][i] = (x[b][i] ^ x[c][i]).rotate_left(turn_b);
-    }
+    [a, b, c, d]
 }

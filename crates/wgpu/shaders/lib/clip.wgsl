@@ -4,7 +4,8 @@
 const margin = 0.99999904632568359375;
 const greatest_bits = 0x7f7fffffu;
 const smallest_bits = 0x00800000u;
-const least_bound = 1e-18;
+// 1e-18.
+const least_bound = 0x219392efu;
 
 // The number with this exponent and 25 bits of fraction, the last of which is beyond what is kept, and whether there was
 // more behind: rounded to the nearest, ties to even. 0 below the normal numbers, at most the greatest.
@@ -63,7 +64,7 @@ fn root_of(x: u32) -> u32 {
 fn is_measured(squared: u32) -> bool { return squared <= greatest_bits || squared == 0x80000000u; }
 
 // Positive numbers are ordered as their bits are.
-fn is_bound(max_norm: u32) -> bool { return max_norm >= bitcast<u32>(least_bound) && max_norm <= greatest_bits; }
+fn is_bound(max_norm: u32) -> bool { return max_norm >= least_bound && max_norm <= greatest_bits; }
 
 fn norm_of(squared: u32) -> u32 {
   if ((squared & 0x7fffffffu) < smallest_bits) { return 0u; }

@@ -25,7 +25,7 @@ pub(super) fn run(run: &mut Run, op: &GaussianNoise) -> Result<()> {
             .param("step0", step0)
             .param("step1", step1)
             .param("tensor", op.tensor)
-            .number("std", std)
+            .number("deviation", std)
             .number("scale", scale)
             .run(run.ctx, len.div_ceil(256 * each), 8 * len as u64)?;
     }
