@@ -1,10 +1,7 @@
 //! Norms, factors and sums of per-sample gradients, and exact sums of them on a grid.
 
 use gristmill_core::DType;
-use gristmill_core::ops::{
-    ClipFactors, ClipRule, ClippedEmbeddingGrad, ClippedSum, EmbeddingNorms, GridSum, SegmentProduct,
-    TiedNorms,
-};
+use gristmill_core::ops::{ClipFactors, ClipRule, ClippedSum, GridSum, SegmentProduct};
 
 use super::reduce::offsets;
 use super::sum_error;
