@@ -10,7 +10,8 @@ use crate::{DType, Result, Tensor};
 /// twice their inner product, which is this. It may be negative.
 ///
 /// `ids` and `offsets` are `u32` or `i32`; `e` and `h` are `[rows, d]` and `dlogits` is `[rows, vocabulary]`, `f32`,
-/// `bf16` or `f16` alike; `out` is `f32`. Sums are in `f32` or better, in a fixed order. Faults are those of
+/// `bf16` or `f16` alike; `out` is `f32`. Sums are in `f32` or better, in a fixed order. A sample with a number
+/// that is not finite has a result that is none; which of them depends on the device. Faults are those of
 /// [`super::EmbeddingNorms`].
 #[derive(Debug, Clone)]
 pub struct TiedNorms {
