@@ -80,3 +80,6 @@ pub(super) fn ask(matrix: &[f32], d: usize, output: usize, input: usize) {
         super::lanes::prefetch(matrix, row * d + input..(row * d + input + COLUMNS).min((row + 1) * d));
     }
 }
+
+#[cfg(test)]
+mod tests;
