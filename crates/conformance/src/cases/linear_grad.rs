@@ -277,7 +277,7 @@ fn norms() -> Vec<Case> {
                 offsets: DType::I32,
                 margins: [3, 40],
                 bias: true,
-                ..Linear::new(&[37, 0, 64, 1, 30], [40, 27])
+                ..Linear::new(&[37, 2, 0, 64, 1, 30], [40, 27])
             };
             cases.push(of(Kind::Plain(Values::Normal(1.0))).norms(method));
             cases.push(of(Kind::Plain(Values::Normal(1.0))).norms(method).viewed());
