@@ -198,7 +198,7 @@ impl Vector {
     }
 }
 
-/// The power of two at or below a number that `f32` holds, or somewhat more; 0 for what has none.
+/// The exponent of the power of two at or below a normal number; 0 for 0 and for what is not finite.
 fn exponent(x: f64) -> i32 {
     if x > 0.0 && x.is_finite() { (x.to_bits() >> 52) as i32 - 1023 } else { 0 }
 }
