@@ -545,7 +545,7 @@ export class Tensor<D extends DType = DType> implements Disposable {
     const sum = handleOf(op, 'grad', grad);
     const known = ['maxNorm', 'rule', 'gamma', 'bias', 'weights', 'path'] as const;
     const { maxNorm, rule = 'flat', gamma, bias, weights, path } = arg.options(op, options, known);
-    arg.number(op, 'maxNorm', maxNorm);
+    const bound = arg.number(op, 'maxNorm', maxNorm);
     arg.oneOf(op, 'rule', rule, CLIP_RULES);
     if (path !== undefined) arg.oneOf(op, 'path', path, CLIP_PATHS);
     const constant = arg.optionalNumber(op, 'gamma', gamma);
@@ -557,7 +557,7 @@ export class Tensor<D extends DType = DType> implements Disposable {
         ends,
         sum,
         ...others,
-        maxNorm,
+        bound,
         rule,
         constant,
         path,

@@ -290,6 +290,12 @@ export declare class TensorHandle {
   activation(kind: string, bias?: TensorHandle | undefined | null, times?: TensorHandle | undefined | null): TensorHandle
   /** A number added to every column, in place. */
   biasAdd(bias: TensorHandle): void
+  /** Squares of the norms of samples' gradients. */
+  perSampleNorms(dy: TensorHandle, offsets: TensorHandle, bias: boolean, method?: string | undefined | null): TensorHandle
+  /** Samples' gradients, each scaled, added to those of weight and bias. */
+  clippedGrad(dy: TensorHandle, offsets: TensorHandle, factors: TensorHandle, grad: TensorHandle, bias?: TensorHandle | undefined | null): void
+  /** Both for one layer: norms and factors, and the path that was taken. */
+  clipLinearFused(dy: TensorHandle, offsets: TensorHandle, grad: TensorHandle, bias: TensorHandle | undefined | null, weights: TensorHandle | undefined | null, maxNorm: number, rule: string, gamma?: number | undefined | null, path?: string | undefined | null): [TensorHandle[], string]
 }
 
 /**

@@ -131,7 +131,7 @@ impl Take for Keep<'_> {
 
     fn take(&mut self, output: usize, input: usize, sums: &[f32]) {
         let Self { grad, kept, d, factor, squared } = self;
-        let width = COLUMNS.min(*d - input);
+        let (outputs, width) = (grad.len() / *d - output, COLUMNS.min(*d - input));
         let rows = grad[output * *d..].chunks_mut(*d).zip(kept[output * *d..].chunks_mut(*d));
         dispatch(
             #[inline(always)]
@@ -141,7 +141,7 @@ impl Take for Keep<'_> {
                     add_scaled(&mut grad[input..][..width], *factor, kept);
                     kept.copy_from_slice(&sums[..width]);
                 }
-                *squared += squares(sums);
+                *squared += squares(sums, outputs, width);
             },
         );
     }

@@ -78,23 +78,27 @@ impl<T: Float> Dispatched for Direct<'_, T> {
         packed.pack([dy, x], [p, d], self.layer.rows(sample).map(|row| (row, 1.0)));
         let tasks = (0..p.div_ceil(OUTPUTS)).into_par_iter().with_max_len(1);
         let parts = tasks.map(|task| {
-            let mut squared = Squares(0.0);
-            tiles::<K>(packed, task * OUTPUTS, &mut squared);
-            squared.0
+            let mut squares = Squares { p: p - task * OUTPUTS, d, sum: 0.0 };
+            tiles::<K>(packed, task * OUTPUTS, &mut squares);
+            squares.sum
         });
         // In the order of the tasks, whoever had them.
         parts.collect::<Vec<f64>>().into_iter().sum()
     }
 }
 
-/// The sum of the squares of all tiles.
-struct Squares(f64);
+/// The sum of the squares of all tiles of so many outputs and inputs.
+struct Squares {
+    p: usize,
+    d: usize,
+    sum: f64,
+}
 
 impl Take for Squares {
-    fn take(&mut self, _output: usize, _input: usize, sums: &[f32]) {
+    fn take(&mut self, output: usize, input: usize, sums: &[f32]) {
         dispatch(
             #[inline(always)]
-            || self.0 += squares(sums),
+            || self.sum += squares(sums, self.p - output, self.d - input),
         );
     }
 }

@@ -34,6 +34,11 @@ mod topk;
 mod topk_aggregate;
 mod topk_encode;
 
+mod clip_linear_fused;
+mod clipped_grad;
+mod linear_grad;
+mod per_sample_norms;
+
 use gristmill_core::ops::Op;
 use gristmill_core::{Code, DType, Error, Result, Tensor};
 
@@ -80,6 +85,9 @@ pub(crate) fn run(op: &Op, cx: &mut Context<'_>) -> Result<()> {
         Op::TiedNorms(op) => tied_norms::run(op, cx),
         Op::GaussianNoise(op) => gaussian_noise::run(op, cx),
         Op::GridSum(op) => grid_sum::run(op, cx),
+        Op::PerSampleNorms(op) => per_sample_norms::run(op, cx),
+        Op::ClippedGrad(op) => clipped_grad::run(op, cx),
+        Op::ClipLinearFused(op) => clip_linear_fused::run(op, cx),
         other => Err(Error::new(Code::Unsupported, format!("no CUDA kernel for {}", other.name()))),
     }
 }

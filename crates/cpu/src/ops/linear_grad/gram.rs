@@ -157,6 +157,7 @@ impl<'a> Centred<'a> {
         let stride = (columns.div_ceil(LINE) | 1) * LINE;
         to.resize(from.len() / columns * stride, 0.0);
         let mean: Vec<f32> = mean.iter().map(|&mean| mean as f32).collect();
+        let with = with.map(Vector::new);
         let rows = to.par_chunks_mut(stride).zip(from.par_chunks(columns)).with_min_len(least.max(ROWS));
         let (products, weights) = rows
             .map(|(to, from)| {
@@ -168,13 +169,14 @@ impl<'a> Centred<'a> {
                         for ((to, from), mean) in to.iter_mut().zip(from).zip(&mean) {
                             *to = from.widen() - mean;
                         }
-                        let products = dots(to, with);
-                        let exponent = exponent(max::<f32, f32, 16>(to, 0.0, f32::abs));
+                        let exponent = exponent(max::<f32, f32, 16>(to, 0.0, f32::abs).into());
                         // In two steps, each of which is a normal number.
                         let half = exponent / 2;
-                        let scales = [power(-half), power(half - exponent)];
+                        let scales = [power(-half) as f32, power(half - exponent) as f32];
                         to.iter_mut().for_each(|x| *x = *x * scales[0] * scales[1]);
-                        (products, f64::from(power(half)) * f64::from(power(exponent - half)))
+                        let weight = power(exponent);
+                        let products = dots(to, [&with[0].values, &with[1].values]);
+                        ([0, 1].map(|which| weight * with[which].weight * products[which]), weight)
                     },
                 )
             })
@@ -183,15 +185,27 @@ impl<'a> Centred<'a> {
     }
 }
 
-/// The power of two at or below a number; 0 for what has none.
-fn exponent(x: f32) -> i32 {
-    let bits = f64::from(x).to_bits();
-    if x > 0.0 && x.is_finite() { (bits >> 52) as i32 - 1023 } else { 0 }
+/// A vector divided by a power of two, in `f32`.
+struct Vector {
+    values: Vec<f32>,
+    weight: f64,
+}
+
+impl Vector {
+    fn new(values: &[f64]) -> Self {
+        let weight = power(exponent(values.iter().fold(0.0, |most, x| x.abs().max(most))));
+        Self { values: values.iter().map(|x| (x / weight) as f32).collect(), weight }
+    }
+}
+
+/// The exponent of the power of two at or below a normal number; 0 for 0 and for what is not finite.
+fn exponent(x: f64) -> i32 {
+    if x > 0.0 && x.is_finite() { (x.to_bits() >> 52) as i32 - 1023 } else { 0 }
 }
 
 /// A power of two among the normal numbers.
-fn power(exponent: i32) -> f32 {
-    f32::from_bits(((exponent + 127) as u32) << 23)
+fn power(exponent: i32) -> f64 {
+    f64::from_bits(((exponent + 1023) as u64) << 52)
 }
 
 /// The sum of the rows, `[columns]`.
@@ -216,27 +230,28 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// Numbers that are added up side by side.
-const LANES: usize = 8;
-
-/// The products of a row with two vectors.
+/// The products of a row with two vectors, all of them about 1 at most.
 #[inline(always)]
-fn dots(row: &[f32], with: [&[f64]; 2]) -> [f64; 2] {
-    let mut lanes = [[0.0; LANES]; 2];
+fn dots(row: &[f32], with: [&[f32]; 2]) -> [f64; 2] {
+    /// As many as hide the time of an addition.
+    const LANES: usize = 64;
+    let mut lanes = [[0.0f32; LANES]; 2];
     let whole = row.len() / LANES * LANES;
     for i in (0..whole).step_by(LANES) {
         let (row, a, b) = (&row[i..][..LANES], &with[0][i..][..LANES], &with[1][i..][..LANES]);
         for lane in 0..LANES {
-            let x = f64::from(row[lane]);
-            lanes[0][lane] += x * a[lane];
-            lanes[1][lane] += x * b[lane];
+            lanes[0][lane] += row[lane] * a[lane];
+            lanes[1][lane] += row[lane] * b[lane];
         }
     }
-    let rest = |with: &[f64]| -> f64 {
-        row[whole..].iter().zip(&with[whole..]).map(|(&x, y)| f64::from(x) * y).sum()
+    let rest = |with: &[f32]| -> f64 {
+        row[whole..].iter().zip(&with[whole..]).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum()
     };
-    [0, 1].map(|which| lanes[which].iter().sum::<f64>() + rest(with[which]))
+    [0, 1].map(|which| lanes[which].iter().map(|&lane| f64::from(lane)).sum::<f64>() + rest(with[which]))
 }
+
+/// Numbers that are added up side by side.
+const LANES: usize = 8;
 
 /// The products of the rows from `first` on with at most [`PANEL`] of them, `[rows, PANEL]`; those above the diagonal
 /// mean nothing.

@@ -33,7 +33,7 @@ pub(super) trait Take {
     /// Called before the last rows of a tile are multiplied: time to ask for memory.
     fn ahead(&self, _output: usize, _input: usize) {}
 
-    /// Takes the sums of a tile, `[outputs, COLUMNS]`, of which those outside of the layer are 0.
+    /// Takes the sums of a tile, `[ROWS, COLUMNS]`; those outside of the layer mean nothing.
     fn take(&mut self, output: usize, input: usize, sums: &[f32]);
 }
 
@@ -60,10 +60,15 @@ pub(super) fn tiles<K: Tile>(packed: &Packed, first: usize, to: &mut impl Take) 
     }
 }
 
-/// The sum of the squares, in `f64`, where those of `f32` are exact.
+/// The sum of the squares of a tile, in `f64`, where those of `f32` are exact: of so many outputs and inputs, if it has as
+/// many. What is behind them is no part of the layer, and no zero where a row has infinities.
 #[inline(always)]
-pub(super) fn squares(sums: &[f32]) -> f64 {
-    super::lanes::sum(sums, |x| x * x)
+pub(super) fn squares(sums: &[f32], outputs: usize, inputs: usize) -> f64 {
+    if outputs >= ROWS && inputs >= COLUMNS {
+        return super::lanes::sum(sums, |x| x * x);
+    }
+    let rows = sums.chunks_exact(COLUMNS).take(outputs);
+    rows.map(|row| super::lanes::sum(&row[..inputs.min(COLUMNS)], |x| x * x)).sum()
 }
 
 /// `sum += factor · x`; a factor of 0 adds nothing, whatever `x` is.
@@ -80,3 +85,6 @@ pub(super) fn ask(matrix: &[f32], d: usize, output: usize, input: usize) {
         super::lanes::prefetch(matrix, row * d + input..(row * d + input + COLUMNS).min((row + 1) * d));
     }
 }
+
+#[cfg(test)]
+mod tests;
