@@ -36,7 +36,7 @@ impl NoiseGenerator {
 /// `y` is `f32`, of at most 2^33 elements. `std` is rounded up and `scale` to the nearest `f32`; then there are two
 /// products and an addition, each rounded to the nearest. What is below the normal numbers of `f32` may count as 0.
 ///
-/// A 64-bit uniform behind each radius lets the noise reach 9.4. The numbers are still those of `f32`: an attacker who sees
+/// A 64-bit uniform behind each radius lets the noise reach 9.49. The numbers are still those of `f32`: an attacker who sees
 /// them exactly learns something from their last bits (Mironov 2012), which [`super::GridSum`] is there to prevent.
 #[derive(Clone)]
 pub struct GaussianNoise {
