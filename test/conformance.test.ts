@@ -6,13 +6,17 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import {
   type ActivationKind,
+  type ClipPath,
+  type ClipRule,
   type Device,
   type DeviceName,
   doctor,
   type DType,
   DTYPES,
   GristmillError,
+  type NoiseGenerator,
   type NormKind,
+  type NormsMethod,
   openDevice,
   Ragged,
   type Reduction,
@@ -133,6 +137,19 @@ interface Scalars {
   heads: number;
   kvHeads: number;
   scale: number;
+  bias: boolean;
+  method: NormsMethod;
+  rule: ClipRule;
+  gamma?: number;
+  path: ClipPath;
+  vocabulary: number;
+  paddingIdx?: number;
+  generator: NoiseGenerator;
+  key: string;
+  step: string;
+  tensor: number;
+  std: number;
+  exponent: number;
 }
 
 /** Runs a case by the methods that a user calls, and gives the results by name. */
@@ -214,6 +231,65 @@ function run(dev: Device, { op, scalars, inputs, outputs }: Sample): Record<stri
     }
     case 'bias_add':
       return { x: t('x').biasAdd(t<'f32'>('bias')) };
+    case 'per_sample_norms': {
+      const { bias, method } = s;
+      return { out: t('x').perSampleNorms(t('dy'), t<'u32'>('offsets'), { bias, method }) };
+    }
+    case 'clipped_grad': {
+      const [grad, bias] = [t<'f32'>('grad'), placed.has('bias') ? { bias: t<'f32'>('bias') } : {}];
+      t('x').clippedGrad(t('dy'), t<'u32'>('offsets'), t<'f32'>('factors'), grad, bias);
+      return { grad, ...bias };
+    }
+    case 'clip_linear_fused': {
+      const [grad, bias] = [t<'f32'>('grad'), placed.has('bias') ? { bias: t<'f32'>('bias') } : {}];
+      const weights = placed.has('weights') ? { weights: t<'f32'>('weights') } : {};
+      const { maxNorm, rule, gamma, path } = s;
+      const more = { ...(gamma !== undefined && { gamma }), ...bias, ...weights };
+      const out = t('x').clipLinearFused(t('dy'), t<'u32'>('offsets'), grad, {
+        maxNorm,
+        rule,
+        path,
+        ...more,
+      });
+      expect(out.path).toBe(path);
+      return { norms: out.norms, factors: out.factors, grad, ...bias };
+    }
+    case 'clip_factors': {
+      const weights = placed.has('weights') ? { weights: t<'f32'>('weights') } : {};
+      const gamma = s.gamma === undefined ? {} : { gamma: s.gamma };
+      const options = { maxNorms: t<'f32'>('maxNorms'), rule: s.rule, ...gamma, ...weights };
+      return { ...t<'f32'>('squared').clipFactors(options) };
+    }
+    case 'segment_product':
+      return { out: t('a').segmentProduct(t<'u32'>('offsets'), placed.has('b') ? { b: t('b') } : {}) };
+    case 'clipped_sum': {
+      t<'f32'>('rows').clippedSum(t<'f32'>('factors'), t<'f32'>('out'));
+      return { out: t('out') };
+    }
+    case 'embedding_norms': {
+      const { vocabulary } = s;
+      const padding = s.paddingIdx === undefined ? {} : { paddingIdx: s.paddingIdx };
+      const options = { vocabulary, ...padding };
+      return { out: t<'u32'>('ids').embeddingNorms(t('dy'), t<'u32'>('offsets'), options) };
+    }
+    case 'clipped_embedding_grad': {
+      const padding = s.paddingIdx === undefined ? {} : { paddingIdx: s.paddingIdx };
+      const [ends, grad] = [t<'u32'>('offsets'), t<'f32'>('grad')];
+      t<'u32'>('ids').clippedEmbeddingGrad(t('dy'), ends, t<'f32'>('factors'), grad, padding);
+      return { grad };
+    }
+    case 'tied_norms':
+      return { out: t<'u32'>('ids').tiedNorms(t('e'), t('h'), t('dlogits'), t<'u32'>('offsets')) };
+    case 'gaussian_noise': {
+      const { generator, tensor, std, scale } = s;
+      const key = Uint8Array.from(Buffer.from(s.key, 'hex'));
+      const step = BigInt(s.step);
+      return { y: t('y').addGaussianNoise({ generator, key, step, tensor, std, scale }) };
+    }
+    case 'grid_sum': {
+      t<'f32'>('rows').gridSum(t<'f32'>('factors'), t<'u32'>('sums'), s.exponent);
+      return { sums: t('sums') };
+    }
     default:
       throw new Error(`the test knows no ${op}`);
   }
@@ -230,7 +306,7 @@ test('the devices that must be here are', () => {
 });
 
 test('there is a sample of every operation that tensors have', () => {
-  expect(new Set(samples.map((s) => s.op)).size).toBe(21);
+  expect(new Set(samples.map((s) => s.op)).size).toBe(32);
   expect(samples.length).toBeGreaterThan(60);
 });
 

@@ -150,6 +150,17 @@ export type {
   NormOptions,
   RopeOptions,
 } from './layers.js';
+export type {
+  ClipLinearOptions,
+  ClipOptions,
+  ClipPath,
+  ClipRule,
+  EmbeddingOptions,
+  NoiseGenerator,
+  NoiseOptions,
+  NormsMethod,
+  NormsOptions,
+} from './clipping.js';
 export {
   type AcceptedPayload,
   type AcceptedRound,

@@ -15,6 +15,18 @@ import {
   type RopeOptions,
 } from './layers.js';
 import { disposedOf, watch } from './logger.js';
+import {
+  CLIP_PATHS,
+  CLIP_RULES,
+  type ClipLinearOptions,
+  type ClipOptions,
+  type ClipPath,
+  type EmbeddingOptions,
+  NOISE_GENERATORS,
+  type NoiseOptions,
+  NORMS_METHODS,
+  type NormsOptions,
+} from './clipping.js';
 
 /** A rule of a reduction: sum, maximum (NaN if there is one), or sum of squares. */
 export type Reduction = 'sum' | 'max' | 'sumSquares';
@@ -474,6 +486,223 @@ export class Tensor<D extends DType = DType> implements Disposable {
   biasAdd(bias: Tensor<'f32'>): this {
     const terms = handleOf('biasAdd', 'bias', bias);
     return this.#change('biasAdd', (handle) => handle.biasAdd(terms));
+  }
+
+  /**
+   * Squares of the norms of the gradients that samples have for a linear layer `Y = XWᵀ + b`: for the rows of a sample
+   * `‖dYᵀX‖²`, and with a bias plus `‖Σ dY‖²`. This is `X`, `[rows, d]`, `dy` is `[rows, p]` of the same type, `f32`,
+   * `bf16` or `f16`; `offsets` cut the rows into samples (as a {@link Ragged} has them), and rows of no sample count
+   * for nobody. A sample with a NaN or an infinity has a norm that is none, and no other depends on it. Offsets that do
+   * not ascend reject at the read with `INVALID_VALUE` and their sample.
+   */
+  perSampleNorms(dy: Tensor<D>, offsets: Tensor<'u32' | 'i32'>, options?: NormsOptions): Tensor<'f32'> {
+    const op = 'perSampleNorms';
+    const [gradients, ends] = [handleOf(op, 'dy', dy), handleOf(op, 'offsets', offsets)];
+    const { bias = false, method } = arg.options(op, options, ['bias', 'method']);
+    arg.flag(op, 'bias', bias);
+    if (method !== undefined) arg.oneOf(op, 'method', method, NORMS_METHODS);
+    return this.#make(op, (handle) => handle.perSampleNorms(gradients, ends, bias, method));
+  }
+
+  /**
+   * Adds the gradients that samples have for a linear layer, each times its factor, to `grad`, `[p, d]`, and to that of
+   * the bias, `[p]`, if there is one: `grad += Σ_b factors[b] · dY_bᵀX_b`. This, `dy` and `offsets` are as in
+   * {@link perSampleNorms}; `factors` is `[samples]`. A sample of factor 0 adds nothing, whatever its rows are. Offsets
+   * that do not ascend reject at the read of `grad` with `INVALID_VALUE` and their sample.
+   */
+  clippedGrad(
+    dy: Tensor<D>,
+    offsets: Tensor<'u32' | 'i32'>,
+    factors: Tensor<'f32'>,
+    grad: Tensor<'f32'>,
+    options?: {
+      /** What the gradient of the bias is added to: `[p]`. @defaultValue the layer has none */
+      bias?: Tensor<'f32'>;
+    },
+  ): this {
+    const op = 'clippedGrad';
+    const [gradients, ends] = [handleOf(op, 'dy', dy), handleOf(op, 'offsets', offsets)];
+    const [scales, sum] = [handleOf(op, 'factors', factors), handleOf(op, 'grad', grad)];
+    const bias = optionalHandleOf(op, 'bias', arg.options(op, options, ['bias']).bias);
+    return this.#change(op, (handle) => handle.clippedGrad(gradients, ends, scales, sum, bias));
+  }
+
+  /**
+   * Clips the gradients that samples have for one linear layer, and adds them to `grad`, `[p, d]`: what
+   * {@link perSampleNorms} and {@link clippedGrad} do, for a layer that is clipped by itself. With the path `fused` each
+   * gradient is made once, and kept until its factor is known. Gives the norms (not squared), the factors, and the path
+   * that was taken. A sample of weight 0 is padding: it has norm and factor 0. One whose norm is no finite number has
+   * factor 0. A weight other than 0 and 1 rejects at the read with `INVALID_VALUE` and its sample.
+   */
+  clipLinearFused(
+    dy: Tensor<D>,
+    offsets: Tensor<'u32' | 'i32'>,
+    grad: Tensor<'f32'>,
+    options: ClipLinearOptions,
+  ): Outputs<{ norms: Tensor<'f32'>; factors: Tensor<'f32'> }> & { readonly path: ClipPath } {
+    const op = 'clipLinearFused';
+    const [gradients, ends] = [handleOf(op, 'dy', dy), handleOf(op, 'offsets', offsets)];
+    const sum = handleOf(op, 'grad', grad);
+    const known = ['maxNorm', 'rule', 'gamma', 'bias', 'weights', 'path'] as const;
+    const { maxNorm, rule = 'flat', gamma, bias, weights, path } = arg.options(op, options, known);
+    const bound = arg.number(op, 'maxNorm', maxNorm);
+    arg.oneOf(op, 'rule', rule, CLIP_RULES);
+    if (path !== undefined) arg.oneOf(op, 'path', path, CLIP_PATHS);
+    const constant = arg.optionalNumber(op, 'gamma', gamma);
+    const others = [optionalHandleOf(op, 'bias', bias), optionalHandleOf(op, 'weights', weights)] as const;
+    let taken = path ?? 'fused';
+    const outputs = this.#several(op, ['norms', 'factors'] as const, (handle) => {
+      const [tensors, by] = handle.clipLinearFused(
+        gradients,
+        ends,
+        sum,
+        ...others,
+        bound,
+        rule,
+        constant,
+        path,
+      );
+      taken = by as ClipPath;
+      return tensors;
+    });
+    return Object.defineProperty(outputs, 'path', { value: taken, enumerable: true }) as never;
+  }
+
+  /**
+   * The factors that clip gradients with these squares of norms, `[groups, samples]`, `f32`, each rounded to the safe side
+   * and the same on every device. A sample whose square is no finite number in some group has factor 0 in all of them.
+   * `counts` is `[groups, 3]`, `u32`: how many samples took part, were left out for their norms, and are within the bound;
+   * they are as private as the samples. A weight other than 0 and 1 rejects at the read with `INVALID_VALUE` and its
+   * sample, a bound below 1e-18 with its group.
+   */
+  clipFactors(options: ClipOptions): Outputs<{ factors: Tensor<'f32'>; counts: Tensor<'u32'> }> {
+    const op = 'clipFactors';
+    const known = ['maxNorms', 'weights', 'rule', 'gamma'] as const;
+    const { maxNorms, weights, rule = 'flat', gamma } = arg.options(op, options, known);
+    const [bounds, counting] = [handleOf(op, 'maxNorms', maxNorms), optionalHandleOf(op, 'weights', weights)];
+    arg.oneOf(op, 'rule', rule, CLIP_RULES);
+    const constant = arg.optionalNumber(op, 'gamma', gamma);
+    const names = ['factors', 'counts'] as const;
+    return this.#several(op, names, (handle) => handle.clipFactors(bounds, counting, rule, constant));
+  }
+
+  /**
+   * For each sample the sums of these columns, `[rows, n]`, or of their products with those of `b`: the gradients that
+   * samples have for the scale of a norm (`dy.segmentProduct(offsets, { b: xhat })`), for its shift, and for any bias
+   * (`dy.segmentProduct(offsets)`). `f32`, `bf16` or `f16`, `b` of the same type; the result is `[samples, n]`, `f32`.
+   */
+  segmentProduct(
+    offsets: Tensor<'u32' | 'i32'>,
+    options?: {
+      /** What is multiplied by, of the same shape. @defaultValue nothing */
+      b?: Tensor<D>;
+    },
+  ): Tensor<'f32'> {
+    const op = 'segmentProduct';
+    const ends = handleOf(op, 'offsets', offsets);
+    const factor = optionalHandleOf(op, 'b', arg.options(op, options, ['b']).b);
+    return this.#make(op, (handle) => handle.segmentProduct(factor, ends));
+  }
+
+  /**
+   * Adds these rows, `[samples, n]`, `f32`, each times its factor, to `out`, `[n]`. A row of factor 0 adds nothing,
+   * whatever it holds.
+   */
+  clippedSum(factors: Tensor<'f32'>, out: Tensor<'f32'>): this {
+    const op = 'clippedSum';
+    const [scales, sum] = [handleOf(op, 'factors', factors), handleOf(op, 'out', out)];
+    return this.#change(op, (handle) => handle.clippedSum(scales, sum));
+  }
+
+  /**
+   * Squares of the norms of the gradients that samples give an embedding table: these are the ids, `[rows]`, `u32` or
+   * `i32`, and `dy`, `[rows, d]`, `f32`, `bf16` or `f16`, is the gradient of what they picked. Rows of one sample with the
+   * same id are added up before they are squared. An id outside the vocabulary rejects at the read with `INVALID_VALUE`
+   * and its row.
+   */
+  embeddingNorms(dy: Tensor, offsets: Tensor<'u32' | 'i32'>, options: EmbeddingOptions): Tensor<'f32'> {
+    const op = 'embeddingNorms';
+    const [gradients, ends] = [handleOf(op, 'dy', dy), handleOf(op, 'offsets', offsets)];
+    const { vocabulary, paddingIdx } = arg.options(op, options, ['vocabulary', 'paddingIdx']);
+    const rows = arg.number(op, 'vocabulary', vocabulary);
+    const padding = arg.optionalNumber(op, 'paddingIdx', paddingIdx);
+    return this.#make(op, (handle) => handle.embeddingNorms(gradients, ends, rows, padding));
+  }
+
+  /**
+   * Adds the gradients that samples give an embedding table, each times its factor, to `grad`, `[vocabulary, d]`, `f32`;
+   * ids, `dy` and `offsets` are as in {@link embeddingNorms}, `factors` is `[samples]`. A sample of factor 0 adds nothing,
+   * whatever its rows hold.
+   */
+  clippedEmbeddingGrad(
+    dy: Tensor,
+    offsets: Tensor<'u32' | 'i32'>,
+    factors: Tensor<'f32'>,
+    grad: Tensor<'f32'>,
+    options?: {
+      /** A row of the table without a gradient. @defaultValue none */
+      paddingIdx?: number;
+    },
+  ): this {
+    const op = 'clippedEmbeddingGrad';
+    const [gradients, ends] = [handleOf(op, 'dy', dy), handleOf(op, 'offsets', offsets)];
+    const [scales, sum] = [handleOf(op, 'factors', factors), handleOf(op, 'grad', grad)];
+    const { paddingIdx } = arg.options(op, options, ['paddingIdx']);
+    const padding = arg.optionalNumber(op, 'paddingIdx', paddingIdx);
+    return this.#change(op, (handle) => handle.clippedEmbeddingGrad(gradients, ends, scales, sum, padding));
+  }
+
+  /**
+   * The inner products of the two gradients that samples give a table which is embedding and head, `[samples]`, `f32`:
+   * the squared norm of their sum is that of each and twice this. These are the ids, `e` is the gradient of what they
+   * picked and `h` what the head was given, `[rows, d]`; `dlogits` is `[rows, vocabulary]`, all of one type.
+   */
+  tiedNorms<E extends DType>(
+    e: Tensor<E>,
+    h: Tensor<E>,
+    dlogits: Tensor<E>,
+    offsets: Tensor<'u32' | 'i32'>,
+  ): Tensor<'f32'> {
+    const op = 'tiedNorms';
+    const [embedded, hidden] = [handleOf(op, 'e', e), handleOf(op, 'h', h)];
+    const [gradients, ends] = [handleOf(op, 'dlogits', dlogits), handleOf(op, 'offsets', offsets)];
+    return this.#make(op, (handle) => handle.tiedNorms(embedded, hidden, gradients, ends));
+  }
+
+  /**
+   * Adds Gaussian noise, in place: `this[i] = (this[i] + std · N(i)) · scale` for `f32`, where `N(i)` depends on
+   * generator, key, step, tensor and `i` alone, and has the same bits on every device. Key, step and tensor must never
+   * come together twice. A claim of privacy needs `chacha20` under a key that nobody knows, and more than this method
+   * alone: clipped gradients, and an accountant.
+   */
+  addGaussianNoise(options: NoiseOptions): this {
+    const op = 'addGaussianNoise';
+    const known = ['generator', 'key', 'step', 'tensor', 'std', 'scale'] as const;
+    const given = arg.options(op, options, known);
+    const generator = arg.oneOf(op, 'generator', given.generator, NOISE_GENERATORS);
+    const { key } = given;
+    // What it is stays out of the message.
+    if (!(key instanceof Uint8Array))
+      throw arg.refused('INVALID_ARGUMENT', op, 'key', '32 bytes', typeof key);
+    const step = arg.word(op, 'step', given.step);
+    const numbers = [
+      arg.number(op, 'tensor', given.tensor ?? 0),
+      arg.number(op, 'std', given.std),
+      arg.number(op, 'scale', given.scale ?? 1),
+    ] as const;
+    return this.#change(op, (handle) => handle.addGaussianNoise(generator, key, step, ...numbers));
+  }
+
+  /**
+   * Adds these rows, `[samples, n]`, `f32`, each times its factor and rounded to multiples of `2^exponent`, to 64-bit
+   * sums, exactly: `sums` is `[n, 2]`, `u32`, the low word and the high one of each. A row of factor 0 adds nothing. A
+   * number of 2^31 steps and more rejects at the read of `sums` with `INVALID_VALUE` and its row.
+   */
+  gridSum(factors: Tensor<'f32'>, sums: Tensor<'u32'>, exponent: number): this {
+    const op = 'gridSum';
+    const [scales, totals] = [handleOf(op, 'factors', factors), handleOf(op, 'sums', sums)];
+    const step = arg.number(op, 'exponent', exponent);
+    return this.#change(op, (handle) => handle.gridSum(scales, totals, step));
   }
 
   #losses(

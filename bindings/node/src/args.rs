@@ -1,6 +1,8 @@
 //! Arguments as JavaScript has them: numbers that must be sizes, names that must be of a closed set.
 
-use gristmill_core::ops::{ActivationKind, Draw, NormKind, Reduction};
+use gristmill_core::ops::{
+    ActivationKind, ClipPath, ClipRule, Draw, NoiseGenerator, NormKind, NormsMethod, Reduction,
+};
 use gristmill_core::{DType, Error, Result};
 use napi::Either;
 use napi::bindgen_prelude::BigInt;
@@ -83,6 +85,61 @@ pub(crate) fn norm_kind(name: &str) -> Result<NormKind> {
                 .hint("one of rms, layer"))
         }
     }
+}
+
+/// How the norms of samples' gradients are found.
+pub(crate) fn norms_method(name: &str) -> Result<NormsMethod> {
+    NormsMethod::ALL.into_iter().find(|method| method.name() == name).ok_or_else(|| {
+        Error::invalid_argument("method", format!("no method {name:?}")).hint("one of direct, gram")
+    })
+}
+
+/// Whether samples' gradients are made once or twice.
+pub(crate) fn clip_path(name: &str) -> Result<ClipPath> {
+    ClipPath::ALL.into_iter().find(|path| path.name() == name).ok_or_else(|| {
+        Error::invalid_argument("path", format!("no path {name:?}")).hint("one of fused, two-phase")
+    })
+}
+
+/// How a norm becomes a factor; `gamma` belongs to `automatic`.
+pub(crate) fn clip_rule(name: &str, gamma: Option<f64>) -> Result<ClipRule> {
+    match name {
+        "flat" => Ok(ClipRule::Flat),
+        "automatic" => Ok(ClipRule::Automatic { gamma: single("gamma", gamma.unwrap_or(0.01))? }),
+        "unit" => Ok(ClipRule::Unit),
+        "threshold" => Ok(ClipRule::Threshold),
+        _ => Err(Error::invalid_argument("rule", format!("no rule {name:?}"))
+            .hint("one of flat, automatic, unit, threshold")),
+    }
+}
+
+/// A number of 32 bits that counts something.
+pub(crate) fn index(name: &str, value: f64) -> Result<u32> {
+    let wrong =
+        || Error::invalid_argument(name, format!("expected a whole number below 2^32, given {value}"));
+    u32::try_from(size(name, value)?).map_err(|_| wrong())
+}
+
+/// The exponent of a power of two.
+pub(crate) fn exponent(value: f64) -> Result<i32> {
+    if value.fract() == 0.0 && value.abs() < 1024.0 {
+        return Ok(value as i32);
+    }
+    Err(Error::invalid_argument("exponent", format!("expected a whole number, given {value}")))
+}
+
+/// Where the bits of noise come from.
+pub(crate) fn noise_generator(name: &str) -> Result<NoiseGenerator> {
+    NoiseGenerator::ALL.into_iter().find(|generator| generator.name() == name).ok_or_else(|| {
+        Error::invalid_argument("generator", format!("no generator {name:?}")).hint("one of philox, chacha20")
+    })
+}
+
+/// A key of noise. What it is stays out of the error.
+pub(crate) fn key(bytes: &[u8]) -> Result<[u8; 32]> {
+    bytes
+        .try_into()
+        .map_err(|_| Error::invalid_argument("key", format!("expected 32 bytes, given {}", bytes.len())))
 }
 
 /// A function of single numbers.

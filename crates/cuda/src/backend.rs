@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use gristmill_core::device::{Backend, Buffer, Buffers, Fault, Support};
-use gristmill_core::ops::Op;
+use gristmill_core::ops::{ClipLinearFused, ClipPath, NormsMethod, Op, PerSampleNorms};
 use gristmill_core::{Code, DType, DeviceInfo, Error, Result, Tensor};
 
 use crate::driver::{Driver, Launch, Memory};
@@ -34,13 +34,21 @@ impl Cuda {
         Ok(Self { driver, status, serials: Vec::new(), faults: Vec::new(), scratch: None })
     }
 
-    /// Whether the kernels do an operation: all, but not in `f64`.
+    /// Whether the kernels do an operation: all but those below, and not in `f64`.
     pub fn supports(op: &Op) -> Support {
         let tensors = [op.inputs(), op.writes()].concat();
         if tensors.iter().any(|t| t.dtype() == DType::F64) {
             return Support::Unsupported("f64 is computed on the CPU alone".into());
         }
-        Support::Native
+        match op {
+            Op::PerSampleNorms(PerSampleNorms { method: NormsMethod::Gram, .. }) => {
+                Support::Unsupported("norms by products of rows are found on the CPU alone".into())
+            }
+            Op::ClipLinearFused(ClipLinearFused { path: ClipPath::Fused, .. }) => {
+                Support::Unsupported("gradients of samples are made twice on CUDA: path two-phase".into())
+            }
+            _ => Support::Native,
+        }
     }
 
     /// Waits, moves the faults from the slots to the list, and frees the slots.

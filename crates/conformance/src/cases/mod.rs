@@ -2,16 +2,21 @@
 
 mod adamw;
 mod attention;
+mod clipping;
 mod elementwise;
 mod faults;
+mod gaussian_noise;
 mod loss;
 mod matmul;
 mod payload;
 mod philox;
 mod reduce;
 mod row_norm_scale;
+mod tables;
 mod topk;
 mod transformer;
+
+mod linear_grad;
 
 use gristmill_core::DType;
 
@@ -35,6 +40,10 @@ pub fn cases() -> Vec<Case> {
         payload::cases(),
         adamw::cases(),
         faults::cases(),
+        clipping::cases(),
+        tables::cases(),
+        gaussian_noise::cases(),
+        linear_grad::cases(),
     ]
     .into_iter()
     .flatten()
