@@ -16,6 +16,7 @@ mod axpby;
 mod bias_add;
 mod cast;
 mod check;
+mod clip_factors;
 mod copy;
 mod fill;
 mod gather;
@@ -45,6 +46,7 @@ pub use attention::{Attention, AttentionOptions};
 pub use axpby::Axpby;
 pub use bias_add::BiasAdd;
 pub use cast::Cast;
+pub use clip_factors::{ClipFactors, ClipFactorsOutput, ClipOptions, ClipRule};
 pub use copy::Copy;
 pub use fill::Fill;
 pub use gather::Gather;
@@ -283,6 +285,8 @@ ops! {
     PayloadNorm,
     /// A step of Adam with decoupled weight decay.
     Adamw,
+    /// Factors that clip per-sample gradients.
+    ClipFactors,
 }
 
 impl Op {
