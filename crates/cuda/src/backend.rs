@@ -34,13 +34,18 @@ impl Cuda {
         Ok(Self { driver, status, serials: Vec::new(), faults: Vec::new(), scratch: None })
     }
 
-    /// Whether the kernels do an operation: all, but not in `f64`.
+    /// Whether the kernels do an operation: all but those below, and not in `f64`.
     pub fn supports(op: &Op) -> Support {
         let tensors = [op.inputs(), op.writes()].concat();
         if tensors.iter().any(|t| t.dtype() == DType::F64) {
             return Support::Unsupported("f64 is computed on the CPU alone".into());
         }
-        Support::Native
+        match op {
+            Op::PerSampleNorms(_) | Op::ClippedGrad(_) | Op::ClipLinearFused(_) => {
+                Support::Unsupported(format!("no CUDA kernel for {}", op.name()))
+            }
+            _ => Support::Native,
+        }
     }
 
     /// Waits, moves the faults from the slots to the list, and frees the slots.

@@ -37,6 +37,11 @@ mod topk;
 mod topk_aggregate;
 mod topk_encode;
 
+mod clip_linear_fused;
+mod clipped_grad;
+mod linear_grad;
+mod per_sample_norms;
+
 pub use activation::{Activation, ActivationKind, ActivationOptions};
 pub use adamw::{
     Adamw, AdamwRule, DecayOrder, EpsPlacement, Moments, Noise, block_unit, code, dynamic_map, flush,
@@ -66,6 +71,11 @@ pub use softmax_stats::{SoftmaxStats, SoftmaxStatsOutput};
 pub use topk::{Topk, TopkOutput};
 pub use topk_aggregate::TopkAggregate;
 pub use topk_encode::TopkEncode;
+
+pub use clip_linear_fused::{ClipLinearFused, ClipLinearFusedOutput, ClipLinearOptions, ClipPath};
+pub use clipped_grad::ClippedGrad;
+pub use linear_grad::LinearSizes;
+pub use per_sample_norms::{NormsMethod, NormsOptions, PerSampleNorms};
 
 use crate::{Code, Device, Error, Result, Tensor};
 
@@ -287,6 +297,12 @@ ops! {
     Adamw,
     /// Factors that clip per-sample gradients.
     ClipFactors,
+    /// Squared norms of the gradients that samples have for a linear layer.
+    PerSampleNorms,
+    /// The sum of these gradients, each scaled.
+    ClippedGrad,
+    /// Both for a layer that is clipped by itself.
+    ClipLinearFused,
 }
 
 impl Op {

@@ -26,6 +26,11 @@ mod topk;
 mod topk_aggregate;
 mod topk_encode;
 
+pub(crate) mod clip_linear_fused;
+mod clipped_grad;
+mod linear_grad;
+mod per_sample_norms;
+
 pub use loss_reduction::loss_reduction;
 pub use segment_reduce::segment_sum;
 
@@ -62,6 +67,9 @@ pub(crate) fn run(op: &Op, access: &Access) -> Result<()> {
         Op::TopkAggregate(op) => topk_aggregate::run(op, access),
         Op::PayloadNorm(op) => payload_norm::run(op, access),
         Op::Adamw(op) => adamw::run(op, access),
+        Op::PerSampleNorms(op) => per_sample_norms::run(op, access),
+        Op::ClippedGrad(op) => clipped_grad::run(op, access),
+        Op::ClipLinearFused(op) => clip_linear_fused::run(op, access),
         other => Err(not_yet(other)),
     }
 }

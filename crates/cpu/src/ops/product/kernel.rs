@@ -30,6 +30,12 @@ pub(in super::super) trait Lanes: Float {
     /// # Safety
     /// [`Lanes::detected`].
     unsafe fn tile(a: &[Self], stride: usize, panel: &[u32], sums: &mut [f32], carry: bool);
+
+    /// Sums of [`ROWS`] rows for the first of the panel's vectors alone, as many as `V` is.
+    ///
+    /// # Safety
+    /// [`Lanes::detected`].
+    unsafe fn whole<const V: usize>(a: &[Self], stride: usize, panel: &[u32], sums: &mut [f32]);
 }
 
 /// The sum and what a lane of each side gives.
@@ -79,6 +85,16 @@ impl Lanes for f32 {
         // SAFETY: the caller promises them.
         unsafe { tile(a, stride, panel, sums, carry) }
     }
+
+    unsafe fn whole<const V: usize>(a: &[f32], stride: usize, panel: &[u32], sums: &mut [f32]) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        fn whole<const V: usize>(a: &[f32], stride: usize, panel: &[u32], sums: &mut [f32]) {
+            // SAFETY: this function has the features.
+            unsafe { whole_rows::<f32, V>(a, stride, panel, sums) }
+        }
+        // SAFETY: the caller promises them.
+        unsafe { whole::<V>(a, stride, panel, sums) }
+    }
 }
 
 impl Lanes for bf16 {
@@ -102,6 +118,16 @@ impl Lanes for bf16 {
         // SAFETY: the caller promises them.
         unsafe { tile(a, stride, panel, sums, carry) }
     }
+
+    unsafe fn whole<const V: usize>(a: &[bf16], stride: usize, panel: &[u32], sums: &mut [f32]) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+        fn whole<const V: usize>(a: &[bf16], stride: usize, panel: &[u32], sums: &mut [f32]) {
+            // SAFETY: this function has the features.
+            unsafe { whole_rows::<bf16, V>(a, stride, panel, sums) }
+        }
+        // SAFETY: the caller promises them.
+        unsafe { whole::<V>(a, stride, panel, sums) }
+    }
 }
 
 /// As many rows as there are.
@@ -116,26 +142,39 @@ unsafe fn by_rows<T: Step>(a: &[T], stride: usize, panel: &[u32], sums: &mut [f3
     // SAFETY: the caller promises the instructions; the rows, the panel and the sums are there, as just asserted.
     unsafe {
         match rows {
-            1 => tile::<T, 1>(a, stride, lanes, panel, sums, carry),
-            2 => tile::<T, 2>(a, stride, lanes, panel, sums, carry),
-            3 => tile::<T, 3>(a, stride, lanes, panel, sums, carry),
-            4 => tile::<T, 4>(a, stride, lanes, panel, sums, carry),
-            5 => tile::<T, 5>(a, stride, lanes, panel, sums, carry),
-            6 => tile::<T, 6>(a, stride, lanes, panel, sums, carry),
-            7 => tile::<T, 7>(a, stride, lanes, panel, sums, carry),
-            ROWS => tile::<T, ROWS>(a, stride, lanes, panel, sums, carry),
+            1 => tile::<T, 1, VECTORS>(a, stride, lanes, panel, sums, carry),
+            2 => tile::<T, 2, VECTORS>(a, stride, lanes, panel, sums, carry),
+            3 => tile::<T, 3, VECTORS>(a, stride, lanes, panel, sums, carry),
+            4 => tile::<T, 4, VECTORS>(a, stride, lanes, panel, sums, carry),
+            5 => tile::<T, 5, VECTORS>(a, stride, lanes, panel, sums, carry),
+            6 => tile::<T, 6, VECTORS>(a, stride, lanes, panel, sums, carry),
+            7 => tile::<T, 7, VECTORS>(a, stride, lanes, panel, sums, carry),
+            ROWS => tile::<T, ROWS, VECTORS>(a, stride, lanes, panel, sums, carry),
             _ => unreachable!("a tile has at most {ROWS} rows"),
         }
     }
 }
 
-/// `R` rows.
+/// [`ROWS`] rows and `V` vectors.
+///
+/// # Safety
+/// [`Lanes::detected`].
+#[inline(always)]
+unsafe fn whole_rows<T: Step, const V: usize>(a: &[T], stride: usize, panel: &[u32], sums: &mut [f32]) {
+    const { assert!(V <= VECTORS) };
+    let lanes = panel.len() / WIDTH;
+    assert!((ROWS - 1) * stride + lanes * T::PER_LANE <= a.len() && ROWS * WIDTH <= sums.len());
+    // SAFETY: the caller promises the instructions; the rows, the panel and the sums are there, as just asserted.
+    unsafe { tile::<T, ROWS, V>(a.as_ptr(), stride, lanes, panel.as_ptr(), sums.as_mut_ptr(), false) }
+}
+
+/// `R` rows, and the first `V` vectors of the panel.
 ///
 /// # Safety
 /// [`Lanes::detected`]; `R` rows of so many lanes can be read, each `stride` elements behind the one before, and a
 /// panel of so many lanes; `R` rows of [`WIDTH`] sums can be read and written.
 #[inline(always)]
-unsafe fn tile<T: Step, const R: usize>(
+unsafe fn tile<T: Step, const R: usize, const V: usize>(
     a: *const T,
     stride: usize,
     lanes: usize,
@@ -145,7 +184,7 @@ unsafe fn tile<T: Step, const R: usize>(
 ) {
     // SAFETY: all reads and writes are of what the caller promises; none asks for an alignment.
     unsafe {
-        let mut sum = [[_mm512_setzero_ps(); VECTORS]; R];
+        let mut sum = [[_mm512_setzero_ps(); V]; R];
         if carry {
             for (r, sum) in sum.iter_mut().enumerate() {
                 for (v, sum) in sum.iter_mut().enumerate() {
@@ -154,7 +193,7 @@ unsafe fn tile<T: Step, const R: usize>(
             }
         }
         for lane in 0..lanes {
-            let mut b = [_mm512_setzero_si512(); VECTORS];
+            let mut b = [_mm512_setzero_si512(); V];
             for (v, b) in b.iter_mut().enumerate() {
                 *b = _mm512_loadu_si512(panel.add(lane * WIDTH + v * VECTOR).cast());
             }

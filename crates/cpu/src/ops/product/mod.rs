@@ -132,6 +132,45 @@ impl<T: Lanes> Product<T> {
     }
 }
 
+/// Lanes of which a square is made at a time: sums of more would lose more to rounding.
+const SQUARE_DEPTH: usize = 512;
+
+impl Product<f32> {
+    /// At most [`WIDTH`] columns of `a · aᵀ` from `first` on, of the rows from `first` on: `[rows, WIDTH]` sums, of which
+    /// those above the diagonal mean nothing. `panel` is for `[k, WIDTH]` numbers.
+    pub(super) fn square(self, a: &[f32], first: usize, k: usize, panel: &mut [u32], sums: &mut [f32]) {
+        let rows = a.len() / k;
+        let columns = first..rows.min(first + WIDTH);
+        pack::pack(Matrix::new(a, [k, rows], true), columns, k, panel);
+        let mut part = [0.0; ROWS * WIDTH];
+        for from in (0..k).step_by(SQUARE_DEPTH) {
+            let panel = &panel[from * WIDTH..][..SQUARE_DEPTH.min(k - from) * WIDTH];
+            let groups = a[first * k..].chunks(ROWS * k).zip(sums.chunks_mut(ROWS * WIDTH));
+            for (group, (a, sums)) in groups.enumerate() {
+                let part = &mut part[..sums.len()];
+                let whole = a.len() == ROWS * k;
+                let a = &a[from..];
+                // SAFETY: the instructions were detected when `self` was made. The rows have `k` elements each, of which
+                // as many as the panel has are left behind `from`; there is a row of sums for each.
+                unsafe {
+                    match (whole, (group + 1) * ROWS) {
+                        (true, ..=16) => f32::whole::<1>(a, k, panel, part),
+                        (true, ..=32) => f32::whole::<2>(a, k, panel, part),
+                        _ => f32::tile(a, k, panel, part, false),
+                    }
+                }
+                dispatch(
+                    #[inline(always)]
+                    || match from {
+                        0 => sums.copy_from_slice(part),
+                        _ => sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += *part),
+                    },
+                );
+            }
+        }
+    }
+}
+
 /// `out = alpha · sums + beta · out`.
 #[inline(always)]
 fn finish<O: Float>(sums: &[f32], [alpha, beta]: [f32; 2], out: &mut [O]) {
