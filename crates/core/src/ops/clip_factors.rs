@@ -171,9 +171,11 @@ impl Operation for ClipFactors {
             None => Error::new(Code::InvalidValue, "the weight of a sample is neither 0 nor 1")
                 .at_column("weights")
                 .at_row(row),
-            Some(group) => Error::new(Code::InvalidValue, "the bound of a group is not a finite number from 1e-18 on")
-                .at_column("maxNorms")
-                .at_row(group),
+            Some(group) => {
+                Error::new(Code::InvalidValue, "the bound of a group is not a finite number from 1e-18 on")
+                    .at_column("maxNorms")
+                    .at_row(group)
+            }
         };
         Contract { bound: self.squared.shape().rows_cols().1, broken }
     }

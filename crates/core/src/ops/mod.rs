@@ -17,9 +17,14 @@ mod bias_add;
 mod cast;
 mod check;
 mod clip_factors;
+mod clipped_embedding_grad;
+mod clipped_sum;
 mod copy;
+mod embedding_norms;
 mod fill;
 mod gather;
+mod gaussian_noise;
+mod grid_sum;
 mod linear_nll;
 mod loss_reduction;
 mod matmul;
@@ -31,8 +36,10 @@ mod rope;
 mod row_norm_scale;
 mod row_reduce;
 mod scale;
+mod segment_product;
 mod segment_reduce;
 mod softmax_stats;
+mod tied_norms;
 mod topk;
 mod topk_aggregate;
 mod topk_encode;
@@ -52,9 +59,14 @@ pub use axpby::Axpby;
 pub use bias_add::BiasAdd;
 pub use cast::Cast;
 pub use clip_factors::{ClipFactors, ClipFactorsOutput, ClipOptions, ClipRule};
+pub use clipped_embedding_grad::ClippedEmbeddingGrad;
+pub use clipped_sum::ClippedSum;
 pub use copy::Copy;
+pub use embedding_norms::{EmbeddingNorms, EmbeddingOptions};
 pub use fill::Fill;
 pub use gather::Gather;
+pub use gaussian_noise::{GaussianNoise, NoiseGenerator, NoiseOptions};
+pub use grid_sum::GridSum;
 pub use linear_nll::LinearNll;
 pub use loss_reduction::{LossReduction, LossReductionOutput};
 pub use matmul::{Matmul, MatmulOptions, MatmulSizes};
@@ -66,8 +78,10 @@ pub use rope::{Rope, RopeOptions};
 pub use row_norm_scale::{RowNormScale, RowNormScaleOutput};
 pub use row_reduce::RowReduce;
 pub use scale::Scale;
+pub use segment_product::SegmentProduct;
 pub use segment_reduce::SegmentReduce;
 pub use softmax_stats::{SoftmaxStats, SoftmaxStatsOutput};
+pub use tied_norms::TiedNorms;
 pub use topk::{Topk, TopkOutput};
 pub use topk_aggregate::TopkAggregate;
 pub use topk_encode::TopkEncode;
@@ -303,6 +317,20 @@ ops! {
     ClippedGrad,
     /// Both for a layer that is clipped by itself.
     ClipLinearFused,
+    /// Column sums of samples.
+    SegmentProduct,
+    /// A sum of scaled rows.
+    ClippedSum,
+    /// Squared norms of per-sample gradients of a table.
+    EmbeddingNorms,
+    /// A sum of clipped gradients of a table.
+    ClippedEmbeddingGrad,
+    /// What a tied table adds to a squared norm.
+    TiedNorms,
+    /// Gaussian noise, the same bits on every backend.
+    GaussianNoise,
+    /// An exact sum of rows on a grid.
+    GridSum,
 }
 
 impl Op {

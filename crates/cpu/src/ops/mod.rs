@@ -6,11 +6,16 @@ mod attention;
 mod axpby;
 mod bias_add;
 mod cast;
+mod clipped_embedding_grad;
+mod clipped_sum;
 mod copy;
 mod elementwise;
+mod embedding_norms;
 mod exp;
 mod fill;
 mod gather;
+mod gaussian_noise;
+mod grid_sum;
 mod lanes;
 mod linear_nll;
 mod loss_reduction;
@@ -26,9 +31,11 @@ mod rope;
 mod row_norm_scale;
 mod row_reduce;
 mod scale;
+mod segment_product;
 mod segment_reduce;
 mod softmax;
 mod softmax_stats;
+mod tied_norms;
 mod topk;
 mod topk_aggregate;
 mod topk_encode;
@@ -81,6 +88,14 @@ pub(crate) fn run(op: &Op, access: &Access) -> Result<()> {
         Op::PerSampleNorms(op) => per_sample_norms::run(op, access),
         Op::ClippedGrad(op) => clipped_grad::run(op, access),
         Op::ClipLinearFused(op) => clip_linear_fused::run(op, access),
+        Op::ClipFactors(op) => crate::reference::clip_factors::run(op, access),
+        Op::SegmentProduct(op) => segment_product::run(op, access),
+        Op::ClippedSum(op) => clipped_sum::run(op, access),
+        Op::EmbeddingNorms(op) => embedding_norms::run(op, access),
+        Op::ClippedEmbeddingGrad(op) => clipped_embedding_grad::run(op, access),
+        Op::TiedNorms(op) => tied_norms::run(op, access),
+        Op::GaussianNoise(op) => gaussian_noise::run(op, access),
+        Op::GridSum(op) => grid_sum::run(op, access),
         other => Err(crate::reference::not_yet(other)),
     }
 }

@@ -6,9 +6,15 @@ mod attention;
 mod axpby;
 mod bias_add;
 mod cast;
+pub(crate) mod clip_factors;
+mod clipped_embedding_grad;
+mod clipped_sum;
 mod copy;
+pub(crate) mod embedding_norms;
 mod fill;
 mod gather;
+mod gaussian_noise;
+mod grid_sum;
 mod linear_nll;
 mod loss_reduction;
 mod matmul;
@@ -20,8 +26,10 @@ mod rope;
 mod row_norm_scale;
 mod row_reduce;
 mod scale;
+mod segment_product;
 mod segment_reduce;
 mod softmax_stats;
+mod tied_norms;
 mod topk;
 mod topk_aggregate;
 mod topk_encode;
@@ -70,6 +78,14 @@ pub(crate) fn run(op: &Op, access: &Access) -> Result<()> {
         Op::PerSampleNorms(op) => per_sample_norms::run(op, access),
         Op::ClippedGrad(op) => clipped_grad::run(op, access),
         Op::ClipLinearFused(op) => clip_linear_fused::run(op, access),
+        Op::ClipFactors(op) => clip_factors::run(op, access),
+        Op::SegmentProduct(op) => segment_product::run(op, access),
+        Op::ClippedSum(op) => clipped_sum::run(op, access),
+        Op::EmbeddingNorms(op) => embedding_norms::run(op, access),
+        Op::ClippedEmbeddingGrad(op) => clipped_embedding_grad::run(op, access),
+        Op::TiedNorms(op) => tied_norms::run(op, access),
+        Op::GaussianNoise(op) => gaussian_noise::run(op, access),
+        Op::GridSum(op) => grid_sum::run(op, access),
         other => Err(not_yet(other)),
     }
 }
