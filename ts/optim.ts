@@ -1,11 +1,11 @@
-import { randomBytes } from 'node:crypto';
-import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 
 import type * as Native from '../bindings/node/index.js';
 import * as arg from './args.js';
 import type { Device } from './device.js';
 import { GristmillError } from './errors.js';
 import { ask, attempt } from './job.js';
+import { unreadable, writeWhole } from './state-file.js';
 import { handleOf, type Tensor } from './tensor.js';
 
 /** Parameters by name: `f32` or `bf16`, updated in place. */
@@ -256,16 +256,7 @@ export abstract class Optimizer implements Disposable {
    */
   async save(path?: string): Promise<Uint8Array> {
     const bytes = await this.#after('save', () => this.#handle.save());
-    if (path !== undefined) {
-      const part = `${path}.${randomBytes(6).toString('hex')}.part`;
-      try {
-        await writeFile(part, bytes);
-        await rename(part, path);
-      } catch (cause) {
-        await rm(part, { force: true });
-        throw unreadable(path, 'written', cause);
-      }
-    }
+    if (path !== undefined) await writeWhole(path, bytes);
     return bytes;
   }
 
@@ -325,11 +316,6 @@ export abstract class Optimizer implements Disposable {
     this.#last = result.catch(() => undefined);
     return await result;
   }
-}
-
-function unreadable(path: string, what: string, cause: unknown): GristmillError {
-  const why = cause instanceof Error ? cause.message : String(cause);
-  return new GristmillError('IO', `the state cannot be ${what}: ${why}`, { details: { path }, cause });
 }
 
 /** Adam with decoupled weight decay (Loshchilov and Hutter 2019); states of `f32`, `bf16` or 8 bits. */

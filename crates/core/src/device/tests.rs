@@ -221,7 +221,11 @@ fn writes_to_memory_are_counted_whichever_view_they_go_through() {
     let before = x.version();
     device.run(Copy { x: x.clone(), out: device.tensor(vec![0f32; 4], [4]).unwrap() }).unwrap();
     assert!(device.run(Copy { x: x.clone(), out: view.clone() }).is_err());
-    assert_eq!((x.version(), view.version()), (before, before), "reading and what is refused count as nothing");
+    assert_eq!(
+        (x.version(), view.version()),
+        (before, before),
+        "reading and what is refused count as nothing"
+    );
     device.run(Fill { out: view.clone(), value: 7.0 }).unwrap();
     assert_eq!(x.version(), before + 1);
     x.write(Box::new([0u8; 16])).unwrap();

@@ -1,0 +1,30 @@
+import { randomBytes } from 'node:crypto';
+import { rename, rm, writeFile } from 'node:fs/promises';
+
+import { GristmillError } from './errors.js';
+
+/**
+ * The error of a state that cannot be read or written.
+ *
+ * @internal
+ */
+export function unreadable(path: string, what: string, cause: unknown): GristmillError {
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return new GristmillError('IO', `the state cannot be ${what}: ${why}`, { details: { path }, cause });
+}
+
+/**
+ * Writes a state, whole or not at all.
+ *
+ * @internal
+ */
+export async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
+  const part = `${path}.${randomBytes(6).toString('hex')}.part`;
+  try {
+    await writeFile(part, bytes);
+    await rename(part, path);
+  } catch (cause) {
+    await rm(part, { force: true });
+    throw unreadable(path, 'written', cause);
+  }
+}
