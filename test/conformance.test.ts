@@ -6,6 +6,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import {
   type ActivationKind,
+  type ClipPath,
+  type ClipRule,
   type Device,
   type DeviceName,
   doctor,
@@ -13,6 +15,7 @@ import {
   DTYPES,
   GristmillError,
   type NormKind,
+  type NormsMethod,
   openDevice,
   Ragged,
   type Reduction,
@@ -133,6 +136,11 @@ interface Scalars {
   heads: number;
   kvHeads: number;
   scale: number;
+  bias: boolean;
+  method: NormsMethod;
+  rule: ClipRule;
+  gamma?: number;
+  path: ClipPath;
 }
 
 /** Runs a case by the methods that a user calls, and gives the results by name. */
@@ -214,6 +222,29 @@ function run(dev: Device, { op, scalars, inputs, outputs }: Sample): Record<stri
     }
     case 'bias_add':
       return { x: t('x').biasAdd(t<'f32'>('bias')) };
+    case 'per_sample_norms': {
+      const { bias, method } = s;
+      return { out: t('x').perSampleNorms(t('dy'), t<'u32'>('offsets'), { bias, method }) };
+    }
+    case 'clipped_grad': {
+      const [grad, bias] = [t<'f32'>('grad'), placed.has('bias') ? { bias: t<'f32'>('bias') } : {}];
+      t('x').clippedGrad(t('dy'), t<'u32'>('offsets'), t<'f32'>('factors'), grad, bias);
+      return { grad, ...bias };
+    }
+    case 'clip_linear_fused': {
+      const [grad, bias] = [t<'f32'>('grad'), placed.has('bias') ? { bias: t<'f32'>('bias') } : {}];
+      const weights = placed.has('weights') ? { weights: t<'f32'>('weights') } : {};
+      const { maxNorm, rule, gamma, path } = s;
+      const more = { ...(gamma !== undefined && { gamma }), ...bias, ...weights };
+      const out = t('x').clipLinearFused(t('dy'), t<'u32'>('offsets'), grad, {
+        maxNorm,
+        rule,
+        path,
+        ...more,
+      });
+      expect(out.path).toBe(path);
+      return { norms: out.norms, factors: out.factors, grad, ...bias };
+    }
     default:
       throw new Error(`the test knows no ${op}`);
   }
@@ -230,7 +261,7 @@ test('the devices that must be here are', () => {
 });
 
 test('there is a sample of every operation that tensors have', () => {
-  expect(new Set(samples.map((s) => s.op)).size).toBe(21);
+  expect(new Set(samples.map((s) => s.op)).size).toBe(24);
   expect(samples.length).toBeGreaterThan(60);
 });
 

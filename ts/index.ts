@@ -166,6 +166,7 @@ export type {
   NormOptions,
   RopeOptions,
 } from './layers.js';
+export type { ClipLinearOptions, ClipPath, ClipRule, NormsMethod, NormsOptions } from './clipping.js';
 export {
   type AcceptedPayload,
   type AcceptedRound,

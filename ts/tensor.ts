@@ -15,6 +15,14 @@ import {
   type RopeOptions,
 } from './layers.js';
 import { disposedOf, watch } from './logger.js';
+import {
+  CLIP_PATHS,
+  CLIP_RULES,
+  type ClipLinearOptions,
+  type ClipPath,
+  NORMS_METHODS,
+  type NormsOptions,
+} from './clipping.js';
 
 /** A rule of a reduction: sum, maximum (NaN if there is one), or sum of squares. */
 export type Reduction = 'sum' | 'max' | 'sumSquares';
@@ -474,6 +482,86 @@ export class Tensor<D extends DType = DType> implements Disposable {
   biasAdd(bias: Tensor<'f32'>): this {
     const terms = handleOf('biasAdd', 'bias', bias);
     return this.#change('biasAdd', (handle) => handle.biasAdd(terms));
+  }
+
+  /**
+   * Squares of the norms of the gradients that samples have for a linear layer `Y = XWᵀ + b`: for the rows of a sample
+   * `‖dYᵀX‖²`, and with a bias plus `‖Σ dY‖²`. This is `X`, `[rows, d]`, `dy` is `[rows, p]` of the same type, `f32`,
+   * `bf16` or `f16`; `offsets` cut the rows into samples (as a {@link Ragged} has them), and rows of no sample count
+   * for nobody. A sample with a NaN or an infinity has a norm that is none, and no other depends on it. Offsets that do
+   * not ascend reject at the read with `INVALID_VALUE` and their sample.
+   */
+  perSampleNorms(dy: Tensor<D>, offsets: Tensor<'u32' | 'i32'>, options?: NormsOptions): Tensor<'f32'> {
+    const op = 'perSampleNorms';
+    const [gradients, ends] = [handleOf(op, 'dy', dy), handleOf(op, 'offsets', offsets)];
+    const { bias = false, method } = arg.options(op, options, ['bias', 'method']);
+    arg.flag(op, 'bias', bias);
+    if (method !== undefined) arg.oneOf(op, 'method', method, NORMS_METHODS);
+    return this.#make(op, (handle) => handle.perSampleNorms(gradients, ends, bias, method));
+  }
+
+  /**
+   * Adds the gradients that samples have for a linear layer, each times its factor, to `grad`, `[p, d]`, and to that of
+   * the bias, `[p]`, if there is one: `grad += Σ_b factors[b] · dY_bᵀX_b`. This, `dy` and `offsets` are as in
+   * {@link perSampleNorms}; `factors` is `[samples]`. A sample of factor 0 adds nothing, whatever its rows are. Offsets
+   * that do not ascend reject at the read of `grad` with `INVALID_VALUE` and their sample.
+   */
+  clippedGrad(
+    dy: Tensor<D>,
+    offsets: Tensor<'u32' | 'i32'>,
+    factors: Tensor<'f32'>,
+    grad: Tensor<'f32'>,
+    options?: {
+      /** What the gradient of the bias is added to: `[p]`. @defaultValue the layer has none */
+      bias?: Tensor<'f32'>;
+    },
+  ): this {
+    const op = 'clippedGrad';
+    const [gradients, ends] = [handleOf(op, 'dy', dy), handleOf(op, 'offsets', offsets)];
+    const [scales, sum] = [handleOf(op, 'factors', factors), handleOf(op, 'grad', grad)];
+    const bias = optionalHandleOf(op, 'bias', arg.options(op, options, ['bias']).bias);
+    return this.#change(op, (handle) => handle.clippedGrad(gradients, ends, scales, sum, bias));
+  }
+
+  /**
+   * Clips the gradients that samples have for one linear layer, and adds them to `grad`, `[p, d]`: what
+   * {@link perSampleNorms} and {@link clippedGrad} do, for a layer that is clipped by itself. With the path `fused` each
+   * gradient is made once, and kept until its factor is known. Gives the norms (not squared), the factors, and the path
+   * that was taken. A sample of weight 0 is padding: it has norm and factor 0. One whose norm is no finite number has
+   * factor 0. A weight other than 0 and 1 rejects at the read with `INVALID_VALUE` and its sample.
+   */
+  clipLinearFused(
+    dy: Tensor<D>,
+    offsets: Tensor<'u32' | 'i32'>,
+    grad: Tensor<'f32'>,
+    options: ClipLinearOptions,
+  ): Outputs<{ norms: Tensor<'f32'>; factors: Tensor<'f32'> }> & { readonly path: ClipPath } {
+    const op = 'clipLinearFused';
+    const [gradients, ends] = [handleOf(op, 'dy', dy), handleOf(op, 'offsets', offsets)];
+    const sum = handleOf(op, 'grad', grad);
+    const known = ['maxNorm', 'rule', 'gamma', 'bias', 'weights', 'path'] as const;
+    const { maxNorm, rule = 'flat', gamma, bias, weights, path } = arg.options(op, options, known);
+    arg.number(op, 'maxNorm', maxNorm);
+    arg.oneOf(op, 'rule', rule, CLIP_RULES);
+    if (path !== undefined) arg.oneOf(op, 'path', path, CLIP_PATHS);
+    const constant = arg.optionalNumber(op, 'gamma', gamma);
+    const others = [optionalHandleOf(op, 'bias', bias), optionalHandleOf(op, 'weights', weights)] as const;
+    let taken = path ?? 'fused';
+    const outputs = this.#several(op, ['norms', 'factors'] as const, (handle) => {
+      const [tensors, by] = handle.clipLinearFused(
+        gradients,
+        ends,
+        sum,
+        ...others,
+        maxNorm,
+        rule,
+        constant,
+        path,
+      );
+      taken = by as ClipPath;
+      return tensors;
+    });
+    return Object.defineProperty(outputs, 'path', { value: taken, enumerable: true }) as never;
   }
 
   #losses(

@@ -1,6 +1,6 @@
 //! Arguments as JavaScript has them: numbers that must be sizes, names that must be of a closed set.
 
-use gristmill_core::ops::{ActivationKind, Draw, NormKind, Reduction};
+use gristmill_core::ops::{ActivationKind, ClipPath, ClipRule, Draw, NormKind, NormsMethod, Reduction};
 use gristmill_core::{DType, Error, Result};
 use napi::Either;
 use napi::bindgen_prelude::BigInt;
@@ -82,6 +82,32 @@ pub(crate) fn norm_kind(name: &str) -> Result<NormKind> {
             Err(Error::invalid_argument("kind", format!("no kind of norm {name:?}"))
                 .hint("one of rms, layer"))
         }
+    }
+}
+
+/// How the norms of samples' gradients are found.
+pub(crate) fn norms_method(name: &str) -> Result<NormsMethod> {
+    NormsMethod::ALL.into_iter().find(|method| method.name() == name).ok_or_else(|| {
+        Error::invalid_argument("method", format!("no method {name:?}")).hint("one of direct, gram")
+    })
+}
+
+/// Whether samples' gradients are made once or twice.
+pub(crate) fn clip_path(name: &str) -> Result<ClipPath> {
+    ClipPath::ALL.into_iter().find(|path| path.name() == name).ok_or_else(|| {
+        Error::invalid_argument("path", format!("no path {name:?}")).hint("one of fused, two-phase")
+    })
+}
+
+/// How a norm becomes a factor; `gamma` belongs to `automatic`.
+pub(crate) fn clip_rule(name: &str, gamma: Option<f64>) -> Result<ClipRule> {
+    match name {
+        "flat" => Ok(ClipRule::Flat),
+        "automatic" => Ok(ClipRule::Automatic { gamma: single("gamma", gamma.unwrap_or(0.01))? }),
+        "unit" => Ok(ClipRule::Unit),
+        "threshold" => Ok(ClipRule::Threshold),
+        _ => Err(Error::invalid_argument("rule", format!("no rule {name:?}"))
+            .hint("one of flat, automatic, unit, threshold")),
     }
 }
 

@@ -4,15 +4,18 @@
 use std::cell::RefCell;
 
 use gristmill_core::ops::{
-    ActivationOptions, AttentionOptions, Copy, Fill, Matmul, MatmulOptions, NllOptions, NormOptions,
-    RopeOptions,
+    ActivationOptions, AttentionOptions, ClipLinearOptions, Copy, Fill, Matmul, MatmulOptions, NllOptions,
+    NormOptions, NormsOptions, RopeOptions,
 };
 use gristmill_core::{Code, Error, Result, Tensor};
 use gristmill_data::{ragged_to_batch, tensor_to_batch};
 use napi::bindgen_prelude::{ClassInstance, Env, Object, ObjectFinalize, Uint8Array};
 use napi_derive::napi;
 
-use crate::args::{activation_kind, dtype, norm_kind, optional_size, reduction, shape, single, size};
+use crate::args::{
+    activation_kind, clip_path, clip_rule, dtype, norm_kind, norms_method, optional_size, reduction, shape,
+    single, size,
+};
 use crate::batches::to_ipc;
 use crate::error::{guarded, to_js};
 use crate::task::spawn;
@@ -411,6 +414,72 @@ impl TensorHandle {
     #[napi]
     pub fn bias_add(&self, env: Env, bias: &TensorHandle) -> napi::Result<()> {
         self.change(&env, |x| x.bias_add(&bias.get("bias")?))
+    }
+
+    /// Squares of the norms of samples' gradients.
+    #[napi]
+    pub fn per_sample_norms(
+        &self,
+        env: Env,
+        dy: &TensorHandle,
+        offsets: &TensorHandle,
+        bias: bool,
+        method: Option<String>,
+    ) -> napi::Result<TensorHandle> {
+        Self::of(&env, || {
+            let options = NormsOptions { bias, method: method.as_deref().map(norms_method).transpose()? };
+            self.get("x")?.per_sample_norms(&dy.get("dy")?, &offsets.get("offsets")?, options)
+        })
+    }
+
+    /// Samples' gradients, each scaled, added to those of weight and bias.
+    #[napi]
+    pub fn clipped_grad(
+        &self,
+        env: Env,
+        dy: &TensorHandle,
+        offsets: &TensorHandle,
+        factors: &TensorHandle,
+        grad: &TensorHandle,
+        bias: Option<ClassInstance<'_, TensorHandle>>,
+    ) -> napi::Result<()> {
+        self.change(&env, |x| {
+            let (dy, offsets) = (dy.get("dy")?, offsets.get("offsets")?);
+            let bias = other("bias", bias)?;
+            x.clipped_grad(&dy, &offsets, &factors.get("factors")?, &grad.get("grad")?, bias.as_ref())
+        })
+    }
+
+    /// Both for one layer: norms and factors, and the path that was taken.
+    #[napi(ts_return_type = "[TensorHandle[], string]")]
+    #[allow(clippy::too_many_arguments)]
+    pub fn clip_linear_fused(
+        &self,
+        env: Env,
+        dy: &TensorHandle,
+        offsets: &TensorHandle,
+        grad: &TensorHandle,
+        bias: Option<ClassInstance<'_, TensorHandle>>,
+        weights: Option<ClassInstance<'_, TensorHandle>>,
+        max_norm: f64,
+        rule: String,
+        gamma: Option<f64>,
+        path: Option<String>,
+    ) -> napi::Result<(Vec<TensorHandle>, &'static str)> {
+        let clip = || {
+            let options = ClipLinearOptions {
+                bias: other("bias", bias)?,
+                weights: other("weights", weights)?,
+                max_norm: single("maxNorm", max_norm)?,
+                rule: clip_rule(&rule, gamma)?,
+                path: path.as_deref().map(clip_path).transpose()?,
+            };
+            let (dy, offsets, grad) = (dy.get("dy")?, offsets.get("offsets")?, grad.get("grad")?);
+            self.get("x")?.clip_linear_fused(&dy, &offsets, &grad, options)
+        };
+        let out = guarded(clip).map_err(|e| to_js(&env, &e))?;
+        let tensors = [out.norms, out.factors].map(|tensor| Self::own(&env, tensor));
+        Ok((tensors.into(), out.path.name()))
     }
 
     fn change(&self, env: &Env, change: impl FnOnce(&Tensor) -> Result<()>) -> napi::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gristmill_core::ops::{ActivationKind, AdamwRule, Draw as Philox, Moments, Op, Reduction};
+use gristmill_core::ops::{ActivationKind, AdamwRule, ClipRule, Draw as Philox, Moments, Op, Reduction};
 use gristmill_core::payload::{Chunking, PayloadLayout};
 use gristmill_core::{Device, Result, Tensor};
 use serde::Serialize;
@@ -298,9 +298,37 @@ fn describe(op: &Op) -> Described<'_> {
             }
             (scalars, inputs, vec![("param", &o.param), state[0], state[1]])
         }
+        Op::PerSampleNorms(o) => (
+            vec![("bias", json!(o.bias)), ("method", json!(o.method.name()))],
+            vec![("x", &o.x), ("dy", &o.dy), ("offsets", &o.offsets)], vec![("out", &o.out)],
+        ),
+        Op::ClippedGrad(o) => (
+            vec![],
+            [("x", &o.x), ("dy", &o.dy), ("offsets", &o.offsets), ("factors", &o.factors), ("grad", &o.grad)]
+                .into_iter().chain(o.bias.iter().map(|b| ("bias", b))).collect(),
+            [("grad", &o.grad)].into_iter().chain(o.bias.iter().map(|b| ("bias", b))).collect(),
+        ),
+        Op::ClipLinearFused(o) => (
+            clipping(o.rule).into_iter()
+                .chain([("maxNorm", single(o.max_norm)), ("path", json!(o.path.name()))]).collect(),
+            [("x", &o.x), ("dy", &o.dy), ("offsets", &o.offsets), ("grad", &o.grad)].into_iter()
+                .chain(o.weights.iter().map(|w| ("weights", w)))
+                .chain(o.bias.iter().map(|b| ("bias", b))).collect(),
+            [("norms", &o.norms), ("factors", &o.factors), ("grad", &o.grad)].into_iter()
+                .chain(o.bias.iter().map(|b| ("bias", b))).collect(),
+        ),
         _ => (vec![], vec![], vec![]),
     };
     Described { scalars: scalars.into_iter().map(|(name, v)| (name.into(), v)).collect(), inputs, outputs }
+}
+
+fn clipping(rule: ClipRule) -> Vec<(&'static str, Value)> {
+    match rule {
+        ClipRule::Flat => vec![("rule", json!("flat"))],
+        ClipRule::Automatic { gamma } => vec![("rule", json!("automatic")), ("gamma", number(gamma.into()))],
+        ClipRule::Unit => vec![("rule", json!("unit"))],
+        ClipRule::Threshold => vec![("rule", json!("threshold"))],
+    }
 }
 
 fn payload(chunking: &Chunking, layout: &PayloadLayout) -> Vec<(&'static str, Value)> {

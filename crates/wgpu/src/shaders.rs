@@ -15,7 +15,8 @@ macro_rules! texts {
 
 const TEXTS: &[(&str, &str)] = texts!("": "activation" "adamw" "attention" "axpby" "bias_add" "cast" "copy" "fill" "gather"
     "linear_nll" "loss_reduction" "matmul" "nll" "norm" "payload_norm" "philox" "rope" "row_norm_scale" "row_reduce" "scale"
-    "segment_reduce" "softmax_stats" "subgroups" "topk" "topk_aggregate" "topk_encode");
+    "segment_reduce" "softmax_stats" "subgroups" "topk" "topk_aggregate" "topk_encode"
+    "clip_linear_fused" "clipped_grad" "per_sample_norms");
 
 const LIBRARIES: &[(&str, &str)] = texts!("lib/": "activations" "adam" "adam_stored" "bits" "element" "load" "lse" "main" "math" "payload" "payload_scale" "philox" "reduce" "reduction"
     "rows" "segments" "stream" "sum" "target" "tile" "topk_large" "topk_order" "topk_pick" "words");
@@ -119,6 +120,15 @@ const VARIANTS: &[(&str, &[Choice])] = &[
     ),
     ("topk_aggregate", &[("QUANTIZER", QUANTIZERS)]),
     ("topk_encode", &[("QUANTIZER", &["signMagnitude", "int8", "none"])]),
+    ("clip_linear_fused", &[("STAGE", &["factors"]), ("WEIGHTS", FLAG)]),
+    ("clip_linear_fused", &[("STAGE", &["add"])]),
+    ("clipped_grad", &[("STAGE", &["check"]), ("WEIGHTS", FLAG)]),
+    (
+        "clipped_grad",
+        &[("STAGE", &["weight"]), ("X", FLOATS), ("TRANS_A", &["1"]), ("TRANS_B", &["0"]), ("FACTORS", FLAG)],
+    ),
+    ("clipped_grad", &[("STAGE", &["bias"]), ("X", FLOATS), ("FACTORS", FLAG)]),
+    ("per_sample_norms", &[("STAGE", &["squares", "total"])]),
 ];
 
 fn find(texts: &[(&'static str, &'static str)], name: &str) -> Result<&'static str> {

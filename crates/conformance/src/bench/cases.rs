@@ -2,10 +2,10 @@
 
 use gristmill_core::device::DeviceKind;
 use gristmill_core::ops::{
-    Activation, ActivationKind, Adamw, AdamwRule, Attention, Axpby, BiasAdd, Cast, Copy, Draw, Fill, Gather,
-    LinearNll, LossReduction, Matmul, Moments, Nll, Noise, Norm, NormKind, Op, PayloadNorm, Philox,
-    Reduction, Rope, RowNormScale, RowReduce, Scale, SegmentReduce, SoftmaxStats, Topk, TopkAggregate,
-    TopkEncode, dynamic_map,
+    Activation, ActivationKind, Adamw, AdamwRule, Attention, Axpby, BiasAdd, Cast, ClipLinearFused, ClipPath,
+    ClipRule, ClippedGrad, Copy, Draw, Fill, Gather, LinearNll, LossReduction, Matmul, Moments, Nll, Noise,
+    Norm, NormKind, NormsMethod, Op, PayloadNorm, PerSampleNorms, Philox, Reduction, Rope, RowNormScale,
+    RowReduce, Scale, SegmentReduce, SoftmaxStats, Topk, TopkAggregate, TopkEncode, dynamic_map,
 };
 use gristmill_core::payload::{Chunking, IndexCodec, PayloadLayout, Quantizer};
 use gristmill_core::{DType, Device, Result, Tensor};
@@ -150,6 +150,7 @@ pub(super) fn cases(device: &Device) -> Vec<BenchCase> {
         selections(&s),
         exchanges(&s),
         optimizers(&s),
+        clipping(&s),
     ]
     .into_iter()
     .flatten()
@@ -366,6 +367,54 @@ fn selections(s: &Sizes) -> Vec<BenchCase> {
         philox(Draw::Normal, "normal"),
         topk(4096, 64),
         topk(1 << 20, 10_486),
+    ]
+}
+
+/// The gradient that samples have for a square layer, clipped; for as many rows as there are hidden states.
+fn clipping(s: &Sizes) -> Vec<BenchCase> {
+    let (rows, n, dtype) = (4 * s.hidden, s.square / 2, s.logits);
+    let length = 256.min(rows / 4);
+    let samples = rows / length;
+    let layer = move |device: &Device| -> Result<[Tensor; 3]> {
+        let offsets = (0..=samples).map(|sample| (sample * length) as u32).collect();
+        let rows = |device: &Device| normal(device, dtype, &[samples * length, n]);
+        Ok([rows(device)?, rows(device)?, device.tensor(offsets, [samples + 1])?])
+    };
+    let name = |how: &str| format!("{samples}x{length}/{n}x{n}/{dtype}{how}");
+    let norms = |method: NormsMethod| {
+        case("per_sample_norms", name(&format!("/{}", method.name())), Bind::Matmul(dtype), move |device| {
+            let ([x, dy, offsets], out) = (layer(device)?, device.empty(DType::F32, [samples])?);
+            Ok(PerSampleNorms { x, dy, offsets, out, bias: false, method })
+        })
+    };
+    let clip = |path: ClipPath| {
+        case("clip_linear_fused", name(&format!("/{}", path.name())), Bind::Matmul(dtype), move |device| {
+            let [x, dy, offsets] = layer(device)?;
+            Ok(ClipLinearFused {
+                x,
+                dy,
+                offsets,
+                weights: None,
+                grad: device.zeros(DType::F32, [n, n])?,
+                bias: None,
+                norms: device.empty(DType::F32, [samples])?,
+                factors: device.empty(DType::F32, [samples])?,
+                max_norm: 1.0,
+                rule: ClipRule::Flat,
+                path,
+            })
+        })
+    };
+    vec![
+        norms(NormsMethod::Direct),
+        norms(NormsMethod::Gram),
+        case("clipped_grad", name(""), Bind::Matmul(dtype), move |device| {
+            let [x, dy, offsets] = layer(device)?;
+            let factors = device.tensor(vec![0.5f32; samples], [samples])?;
+            Ok(ClippedGrad { x, dy, offsets, factors, grad: device.zeros(DType::F32, [n, n])?, bias: None })
+        }),
+        clip(ClipPath::Fused),
+        clip(ClipPath::TwoPhase),
     ]
 }
 

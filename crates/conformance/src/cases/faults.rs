@@ -1,11 +1,14 @@
 //! Data that breaks the contract of an operation: the first row at fault is reported.
 
 use gristmill_core::DType;
-use gristmill_core::ops::{Attention, Gather, LinearNll, LossReduction, Nll, Reduction, Rope, SegmentReduce};
+use gristmill_core::ops::{
+    Attention, ClipLinearFused, ClipPath, ClipRule, ClippedGrad, Gather, LinearNll, LossReduction, Nll,
+    NormsMethod, PerSampleNorms, Reduction, Rope, SegmentReduce,
+};
 
 use crate::case::{Bound, Case, Problem};
 use crate::draw::Draw;
-use crate::operand::{Operand, Role};
+use crate::operand::{Operand, Role, encode};
 use crate::values::Values;
 
 const ROWS: usize = 300;
@@ -147,6 +150,86 @@ pub(super) fn cases() -> Vec<Case> {
             })
             .faulty(row)
         }));
+        cases.extend(linear_grads(name, offsets, row));
+    }
+    // The first of them; offsets are looked at before.
+    for (name, wrong, row) in [("weight", &[(2, 0.5), (3, 7.0)][..], 2), ("weight-nan", &[(0, f64::NAN)], 0)]
+    {
+        cases.push(Case::new("clip_linear_fused", format!("fault/{name}"), Bound::Exact, move |draw| {
+            let mut weights = [1.0; 4];
+            wrong.iter().for_each(|&(sample, weight)| weights[sample] = weight);
+            let offsets = Operand::numbers(DType::U32, &[5], &[0.0, 10.0, 20.0, 20.0, 30.0]);
+            clip_linear(draw, offsets, Some(&weights)).faulty(row)
+        }));
     }
     cases
+}
+
+/// The operations on the samples of a linear layer that these offsets do not cut.
+fn linear_grads(
+    name: &str,
+    offsets: impl Fn() -> Operand + Clone + Send + Sync + 'static,
+    row: u64,
+) -> Vec<Case> {
+    let (of_norms, of_sum) = (offsets.clone(), offsets.clone());
+    let layer = |draw: &mut Draw, offsets: Operand| -> Vec<Operand> {
+        let x = Values::Normal(1.0).input(draw, DType::F32, &[VALUES, 4]);
+        vec![x, Values::Normal(1.0).input(draw, DType::F32, &[VALUES, 3]), offsets]
+    };
+    vec![
+        Case::new("per_sample_norms", format!("fault/{name}"), Bound::Exact, move |draw| {
+            let mut operands = layer(draw, of_norms());
+            operands.push(Operand::out(DType::F32, &[operands[2].len() - 1]));
+            Problem::new(operands, |t| PerSampleNorms {
+                x: t[0].clone(),
+                dy: t[1].clone(),
+                offsets: t[2].clone(),
+                out: t[3].clone(),
+                bias: true,
+                method: NormsMethod::Direct,
+            })
+            .faulty(row)
+        }),
+        Case::new("clipped_grad", format!("fault/{name}"), Bound::Exact, move |draw| {
+            let mut operands = layer(draw, of_sum());
+            let samples = operands[2].len() - 1;
+            operands.push(Operand::numbers(DType::F32, &[samples], &vec![1.0; samples]));
+            operands.push(Operand::update(DType::F32, &[3, 4], encode(DType::F32, &[0.5; 12])));
+            Problem::new(operands, |t| ClippedGrad {
+                x: t[0].clone(),
+                dy: t[1].clone(),
+                offsets: t[2].clone(),
+                factors: t[3].clone(),
+                grad: t[4].clone(),
+                bias: None,
+            })
+            .faulty(row)
+        }),
+        Case::new("clip_linear_fused", format!("fault/{name}"), Bound::Exact, move |draw| {
+            clip_linear(draw, offsets(), None).faulty(row)
+        }),
+    ]
+}
+
+/// A layer that is clipped by itself.
+fn clip_linear(draw: &mut Draw, offsets: Operand, weights: Option<&[f64]>) -> Problem {
+    let samples = offsets.len() - 1;
+    let x = Values::Normal(1.0).input(draw, DType::F32, &[VALUES, 4]);
+    let mut operands = vec![x, Values::Normal(1.0).input(draw, DType::F32, &[VALUES, 3]), offsets];
+    operands.extend((0..2).map(|_| Operand::out(DType::F32, &[samples])));
+    operands.push(Operand::update(DType::F32, &[3, 4], encode(DType::F32, &[0.5; 12])));
+    operands.extend(weights.map(|weights| Operand::numbers(DType::F32, &[samples], weights)));
+    Problem::new(operands, |t| ClipLinearFused {
+        x: t[0].clone(),
+        dy: t[1].clone(),
+        offsets: t[2].clone(),
+        norms: t[3].clone(),
+        factors: t[4].clone(),
+        grad: t[5].clone(),
+        weights: t.get(6).cloned(),
+        bias: None,
+        max_norm: 1.0,
+        rule: ClipRule::Flat,
+        path: ClipPath::TwoPhase,
+    })
 }

@@ -13,6 +13,8 @@ mod row_norm_scale;
 mod topk;
 mod transformer;
 
+mod linear_grad;
+
 use gristmill_core::DType;
 
 use crate::Case;
@@ -35,6 +37,7 @@ pub fn cases() -> Vec<Case> {
         payload::cases(),
         adamw::cases(),
         faults::cases(),
+        linear_grad::cases(),
     ]
     .into_iter()
     .flatten()

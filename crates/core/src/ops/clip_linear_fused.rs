@@ -27,7 +27,7 @@ impl ClipPath {
 
     /// Rows of a sample from which its gradient is worth keeping: with fewer, reading and writing `[p, d]` takes longer
     /// than the norm by [`NormsMethod::Gram`].
-    const ROWS: usize = 96;
+    const ROWS: usize = 112;
 
     /// The faster one, where a device has both.
     pub fn fastest(sizes: LinearSizes) -> Self {

@@ -1,5 +1,6 @@
 use super::linear_grad::{Layer, LinearSizes, of_samples};
-use super::{Contract, Cost, Operation, Promise, check};
+use super::{Contract, Cost, Op, Operation, Promise, check};
+use crate::device::Support;
 use crate::{DType, Result, Tensor};
 
 /// How the norm of a sample's gradient is found without keeping the gradient.
@@ -115,7 +116,7 @@ impl Operation for PerSampleNorms {
 pub struct NormsOptions {
     /// Whether the layer has a bias; default `false`.
     pub bias: bool,
-    /// How to find the norms; default [`NormsMethod::fewest_operations`].
+    /// How to find the norms; default [`NormsMethod::fewest_operations`], or the other where a device has not that.
     pub method: Option<NormsMethod>,
 }
 
@@ -130,14 +131,19 @@ impl Tensor {
         let layer = Layer { x: self, dy, offsets };
         let sizes = layer.check().map_err(|e| e.in_op(PerSampleNorms::NAME))?;
         let out = self.sibling(DType::F32, &[sizes.samples])?;
-        self.device().run(PerSampleNorms {
+        let mut op = PerSampleNorms {
             x: self.clone(),
             dy: dy.clone(),
             offsets: offsets.clone(),
             out: out.clone(),
             bias: options.bias,
             method: options.method.unwrap_or_else(|| NormsMethod::fewest_operations(sizes)),
-        })?;
+        };
+        let supports = self.device().info().supports;
+        if options.method.is_none() && supports(&Op::from(op.clone())) != Support::Native {
+            op.method = NormsMethod::Direct;
+        }
+        self.device().run(op)?;
         Ok(out)
     }
 }

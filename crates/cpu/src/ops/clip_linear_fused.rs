@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::lanes::dispatch;
 use super::linear_grad::{
-    COLUMNS, Dispatched, Layer, OUTPUTS, Packed, Tile, add_scaled, fastest, squares, tiles,
+    COLUMNS, Dispatched, Layer, OUTPUTS, Packed, Take, Tile, add_scaled, ask, fastest, squares, tiles,
 };
 use super::{clipped_grad, per_sample_norms};
 use crate::access::Access;
@@ -103,24 +103,46 @@ impl<T: Float, Counts: Fn(usize) -> bool, Clip: Fn(usize, f32) -> (f32, f32)> Di
 fn keep<K: Tile>(packed: &Packed, d: usize, factor: f32, kept: &mut [f32], grad: &mut [f32]) -> f64 {
     let tasks = grad.par_chunks_mut(OUTPUTS * d).zip(kept.par_chunks_mut(OUTPUTS * d));
     let parts = tasks.enumerate().with_max_len(1).map(|(task, (grad, kept))| {
-        let mut squared = 0.0;
-        tiles::<K>(packed, task * OUTPUTS, |output, input, sums| {
-            let width = COLUMNS.min(d - input);
-            dispatch(
-                #[inline(always)]
-                || {
-                    let rows = grad[output * d..].chunks_mut(d).zip(kept[output * d..].chunks_mut(d));
-                    for ((grad, kept), sums) in rows.zip(sums.chunks_exact(COLUMNS)) {
-                        let kept = &mut kept[input..][..width];
-                        add_scaled(&mut grad[input..][..width], factor, kept);
-                        kept.copy_from_slice(&sums[..width]);
-                    }
-                    squared += squares(sums);
-                },
-            );
-        });
-        squared
+        let mut keep = Keep { grad, kept, d, factor, squared: 0.0 };
+        tiles::<K>(packed, task * OUTPUTS, &mut keep);
+        keep.squared
     });
     // In the order of the tasks, whoever had them.
     parts.collect::<Vec<f64>>().into_iter().sum()
+}
+
+/// Some outputs of the sum, and of what is kept.
+struct Keep<'a> {
+    grad: &'a mut [f32],
+    kept: &'a mut [f32],
+    d: usize,
+    /// That of what was kept.
+    factor: f32,
+    squared: f64,
+}
+
+impl Take for Keep<'_> {
+    fn ahead(&self, output: usize, input: usize) {
+        ask(self.kept, self.d, output, input);
+        if self.factor != 0.0 {
+            ask(self.grad, self.d, output, input);
+        }
+    }
+
+    fn take(&mut self, output: usize, input: usize, sums: &[f32]) {
+        let Self { grad, kept, d, factor, squared } = self;
+        let width = COLUMNS.min(*d - input);
+        let rows = grad[output * *d..].chunks_mut(*d).zip(kept[output * *d..].chunks_mut(*d));
+        dispatch(
+            #[inline(always)]
+            || {
+                for ((grad, kept), sums) in rows.zip(sums.chunks_exact(COLUMNS)) {
+                    let kept = &mut kept[input..][..width];
+                    add_scaled(&mut grad[input..][..width], *factor, kept);
+                    kept.copy_from_slice(&sums[..width]);
+                }
+                *squared += squares(sums);
+            },
+        );
+    }
 }

@@ -3,7 +3,9 @@ use gristmill_core::ops::ClippedGrad;
 use rayon::prelude::*;
 
 use super::lanes::dispatch;
-use super::linear_grad::{COLUMNS, Dispatched, Layer, OUTPUTS, Packed, Tile, add_scaled, fastest, tiles};
+use super::linear_grad::{
+    COLUMNS, Dispatched, Layer, OUTPUTS, Packed, Take, Tile, add_scaled, ask, fastest, tiles,
+};
 use crate::access::Access;
 use crate::float::Float;
 use crate::number::with;
@@ -56,20 +58,32 @@ impl<T: Float> Dispatched for Sum<'_, T> {
         for rows in rows.chunks(BLOCK) {
             packed.pack([dy, x], [p, d], rows.iter().copied());
             let tasks = grad.par_chunks_mut(OUTPUTS * d).enumerate().with_max_len(1);
-            tasks.for_each(|(task, grad)| {
-                tiles::<K>(&packed, task * OUTPUTS, |output, input, sums| {
-                    let width = COLUMNS.min(d - input);
-                    let grad = grad[output * d..].chunks_mut(d);
-                    dispatch(
-                        #[inline(always)]
-                        || {
-                            for (grad, sums) in grad.zip(sums.chunks_exact(COLUMNS)) {
-                                add_scaled(&mut grad[input..][..width], 1.0, &sums[..width]);
-                            }
-                        },
-                    );
-                });
-            });
+            tasks.for_each(|(task, grad)| tiles::<K>(&packed, task * OUTPUTS, &mut AddTo { grad, d }));
         }
+    }
+}
+
+/// Adds tiles to those of a matrix of `d` columns.
+struct AddTo<'a> {
+    grad: &'a mut [f32],
+    d: usize,
+}
+
+impl Take for AddTo<'_> {
+    fn ahead(&self, output: usize, input: usize) {
+        ask(self.grad, self.d, output, input);
+    }
+
+    fn take(&mut self, output: usize, input: usize, sums: &[f32]) {
+        let width = COLUMNS.min(self.d - input);
+        let rows = self.grad[output * self.d..].chunks_mut(self.d).zip(sums.chunks_exact(COLUMNS));
+        dispatch(
+            #[inline(always)]
+            || {
+                for (grad, sums) in rows {
+                    add_scaled(&mut grad[input..][..width], 1.0, &sums[..width]);
+                }
+            },
+        );
     }
 }

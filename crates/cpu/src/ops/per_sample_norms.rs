@@ -3,7 +3,7 @@ use gristmill_core::ops::{NormsMethod, PerSampleNorms};
 use rayon::prelude::*;
 
 use super::lanes::dispatch;
-use super::linear_grad::{Dispatched, Gram, Layer, OUTPUTS, Packed, Tile, fastest, squares, tiles};
+use super::linear_grad::{Dispatched, Gram, Layer, OUTPUTS, Packed, Take, Tile, fastest, squares, tiles};
 use crate::access::Access;
 use crate::float::Float;
 use crate::number::with;
@@ -78,16 +78,23 @@ impl<T: Float> Dispatched for Direct<'_, T> {
         packed.pack([dy, x], [p, d], self.layer.rows(sample).map(|row| (row, 1.0)));
         let tasks = (0..p.div_ceil(OUTPUTS)).into_par_iter().with_max_len(1);
         let parts = tasks.map(|task| {
-            let mut squared = 0.0;
-            tiles::<K>(packed, task * OUTPUTS, |_, _, sums| {
-                dispatch(
-                    #[inline(always)]
-                    || squared += squares(sums),
-                );
-            });
-            squared
+            let mut squared = Squares(0.0);
+            tiles::<K>(packed, task * OUTPUTS, &mut squared);
+            squared.0
         });
         // In the order of the tasks, whoever had them.
         parts.collect::<Vec<f64>>().into_iter().sum()
+    }
+}
+
+/// The sum of the squares of all tiles.
+struct Squares(f64);
+
+impl Take for Squares {
+    fn take(&mut self, _output: usize, _input: usize, sums: &[f32]) {
+        dispatch(
+            #[inline(always)]
+            || self.0 += squares(sums),
+        );
     }
 }

@@ -26,6 +26,11 @@ mod topk;
 mod topk_aggregate;
 mod topk_encode;
 
+mod clip_linear_fused;
+mod clipped_grad;
+mod linear_grad;
+mod per_sample_norms;
+
 use gristmill_core::ops::Op;
 use gristmill_core::{Code, DType, Error, Result, Tensor};
 
@@ -64,6 +69,9 @@ pub(crate) fn run(op: &Op, cx: &mut Context<'_>) -> Result<()> {
         Op::TopkAggregate(op) => topk_aggregate::run(op, cx),
         Op::PayloadNorm(op) => payload_norm::run(op, cx),
         Op::Adamw(op) => adamw::run(op, cx),
+        Op::PerSampleNorms(op) => per_sample_norms::run(op, cx),
+        Op::ClippedGrad(op) => clipped_grad::run(op, cx),
+        Op::ClipLinearFused(op) => clip_linear_fused::run(op, cx),
         other => Err(Error::new(Code::Unsupported, format!("no CUDA kernel for {}", other.name()))),
     }
 }

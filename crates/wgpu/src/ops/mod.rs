@@ -30,8 +30,13 @@ mod topk;
 mod topk_aggregate;
 mod topk_encode;
 
+mod clip_linear_fused;
+mod clipped_grad;
+mod linear_grad;
+mod per_sample_norms;
+
 use gristmill_core::device::{Buffers, Support};
-use gristmill_core::ops::{Op, PayloadNorm, TopkAggregate, TopkEncode};
+use gristmill_core::ops::{NormsMethod, Op, PayloadNorm, PerSampleNorms, TopkAggregate, TopkEncode};
 use gristmill_core::{Code, DType, Error, Result};
 
 use crate::context::Context;
@@ -73,6 +78,9 @@ pub(crate) fn run(ctx: &mut Context, serial: u64, op: &Op, buffers: &Buffers) ->
         Op::TopkAggregate(op) => topk_aggregate::run(run, op),
         Op::PayloadNorm(op) => payload_norm::run(run, op),
         Op::Adamw(op) => adamw::run(run, op),
+        Op::PerSampleNorms(op) => per_sample_norms::run(run, op),
+        Op::ClippedGrad(op) => clipped_grad::run(run, op),
+        Op::ClipLinearFused(op) => clip_linear_fused::run(run, op),
         _ => Err(Error::new(Code::Unsupported, "the wgpu backend does not do it")),
     }
 }
@@ -96,6 +104,9 @@ pub(crate) fn supports(op: &Op) -> Support {
             if payloads.len() > topk_encode::MOST =>
         {
             Support::Unsupported(format!("at most {} words of payloads on wgpu", topk_encode::MOST))
+        }
+        Op::PerSampleNorms(PerSampleNorms { method: NormsMethod::Gram, .. }) => {
+            Support::Unsupported("norms by products of rows are found on the CPU alone".into())
         }
         Op::Fill(_)
         | Op::Copy(_)
@@ -121,7 +132,10 @@ pub(crate) fn supports(op: &Op) -> Support {
         | Op::TopkEncode(_)
         | Op::TopkAggregate(_)
         | Op::PayloadNorm(_)
-        | Op::Adamw(_) => Support::Native,
+        | Op::Adamw(_)
+        | Op::PerSampleNorms(_)
+        | Op::ClippedGrad(_)
+        | Op::ClipLinearFused(_) => Support::Native,
         other => Support::Unsupported(format!("the wgpu backend does not do {}", other.name())),
     }
 }

@@ -16,9 +16,14 @@ const PANEL: usize = 48;
 #[cfg(target_arch = "x86_64")]
 const _: () = assert!(PANEL == WIDTH);
 
-/// Columns, and rows, of which a task has the sums, or the centring.
-const COLUMNS: usize = 256;
+/// Columns of which a task has the sums: as many as its cache holds, or fewer where there are other threads; and rows that
+/// it centres at the least.
+const COLUMNS: usize = 2048;
+const FEW_COLUMNS: usize = 256;
 const ROWS: usize = 16;
+
+/// Numbers of a cache line.
+const LINE: usize = 16;
 
 /// How large the magnitudes of all terms may be beside their sum. Beyond, rounding could make the norm too small by more
 /// than a few parts in a million, and the gradient is made instead.
@@ -43,18 +48,21 @@ impl Gram {
         let rows = layer.rows(sample);
         // Without a split, rayon does all in place.
         let least = if parallel { 1 } else { usize::MAX };
-        let x = Centred::new(&layer.x[rows.start * layer.d..rows.end * layer.d], layer.d, &mut self.x, least);
-        let dy =
-            Centred::new(&layer.dy[rows.start * layer.p..rows.end * layer.p], layer.p, &mut self.dy, least);
-        let (of_x, x) = x.scaled(|x| [&x.sum, &x.mean], least);
-        let (of_dy, dy) = dy.scaled(|dy| [&dy.mean, &dy.rest], least);
+        let (x, dy) = (
+            &layer.x[rows.start * layer.d..rows.end * layer.d],
+            &layer.dy[rows.start * layer.p..rows.end * layer.p],
+        );
+        // One after the other: what was just read is still near.
+        let Means { sum: u, mean: mu, .. } = Means::of(x, layer.d, least);
+        let x = Centred::new(x, &mu, [&u, &mu], &mut self.x, least);
+        let Means { mean: nu, rest: q, .. } = Means::of(dy, layer.p, least);
+        let dy = Centred::new(dy, &nu, [&nu, &q], &mut self.dy, least);
         // ‖ν uᵀ + q μᵀ + δᵀX̃‖², term by term.
-        let (u, mu, nu, q) = (&x.sum, &x.mean, &dy.mean, &dy.rest);
         let mut total = Terms::default();
-        total.add(dot(nu, nu) * dot(u, u));
-        total.add(dot(q, q) * dot(mu, mu));
-        total.add(2.0 * dot(nu, q) * dot(u, mu));
-        for (x, dy) in of_x.iter().zip(&of_dy) {
+        total.add(dot(&nu, &nu) * dot(&u, &u));
+        total.add(dot(&q, &q) * dot(&mu, &mu));
+        total.add(2.0 * dot(&nu, &q) * dot(&u, &mu));
+        for (x, dy) in x.products.iter().zip(&dy.products) {
             total.add(2.0 * x[0] * dy[0]);
             total.add(2.0 * x[1] * dy[1]);
         }
@@ -66,8 +74,8 @@ impl Gram {
             .with_max_len(least.max(1))
             .map_init(Scratch::default, |scratch, first| {
                 let Scratch { panel, of_x, of_dy } = scratch;
-                square(x.values, first, x.columns, panel, of_x);
-                square(dy.values, first, dy.columns, panel, of_dy);
+                square(x.values, first, x.stride, panel, of_x);
+                square(dy.values, first, dy.stride, panel, of_dy);
                 reduce(of_x, of_dy, &weights[first..])
             })
             .collect();
@@ -105,105 +113,111 @@ impl Terms {
     }
 }
 
-/// Rows less their mean.
-struct Centred<'a> {
-    columns: usize,
-    /// `[rows, columns]`.
-    values: &'a mut [f32],
-    /// About the mean of the rows: what was taken off.
-    mean: Vec<f64>,
-    /// The sum of the rows as they were.
+/// Means of rows, and what they leave.
+struct Means {
+    /// The sum of the rows.
     sum: Vec<f64>,
-    /// The sum of what is left.
+    /// A number of `f32` about their mean.
+    mean: Vec<f64>,
+    /// The sum of the rows less that.
     rest: Vec<f64>,
 }
 
-/// The same, each row scaled by a power of two so that no product vanishes or overflows.
-struct Scaled<'a> {
-    columns: usize,
+impl Means {
+    fn of<T: Float>(values: &[T], columns: usize, least: usize) -> Self {
+        let rows = (values.len() / columns) as f64;
+        let sum = sums(values, columns, least);
+        let mean: Vec<f64> = sum.iter().map(|sum| f64::from((sum / rows) as f32)).collect();
+        let rest = sum.iter().zip(&mean).map(|(sum, mean)| sum - rows * mean).collect();
+        Self { sum, mean, rest }
+    }
+}
+
+/// Rows less about their mean, each divided by a power of two so that no product of two vanishes or overflows.
+struct Centred<'a> {
+    /// `[rows, stride]`, with zeros behind the columns.
     values: &'a [f32],
+    stride: usize,
     /// What each row was divided by.
     weights: Vec<f64>,
-    mean: Vec<f64>,
-    sum: Vec<f64>,
-    rest: Vec<f64>,
+    /// The products of each row, not divided, with two vectors.
+    products: Vec<[f64; 2]>,
 }
 
 impl<'a> Centred<'a> {
-    fn new<T: Float>(from: &[T], columns: usize, to: &'a mut Vec<f32>, least: usize) -> Self {
-        let rows = from.len() / columns;
-        let sum = sums(from, columns, least);
-        let mean: Vec<f32> = sum.iter().map(|sum| (sum / rows as f64) as f32).collect();
-        to.resize(from.len(), 0.0);
-        let tasks =
-            to.par_chunks_mut(ROWS * columns).zip(from.par_chunks(ROWS * columns)).with_min_len(least);
-        tasks.for_each(|(to, from)| {
-            dispatch(
-                #[inline(always)]
-                || {
-                    for (to, from) in to.chunks_exact_mut(columns).zip(from.chunks_exact(columns)) {
-                        for ((to, from), mean) in to.iter_mut().zip(from).zip(&mean) {
-                            *to = from.widen() - mean;
-                        }
-                    }
-                },
-            );
-        });
-        let rest = sums(to, columns, least);
-        let mean = mean.into_iter().map(f64::from).collect();
-        Self { columns, values: to, mean, sum, rest }
-    }
-
-    /// The products of each row with two vectors of these, and the rows scaled.
-    fn scaled(
-        self,
-        vectors: impl Fn(&Self) -> [&[f64]; 2] + Sync,
+    fn new<T: Float>(
+        from: &[T],
+        mean: &[f64],
+        with: [&[f64]; 2],
+        to: &'a mut Vec<f32>,
         least: usize,
-    ) -> (Vec<[f64; 2]>, Scaled<'a>) {
-        let with = vectors(&self).map(<[f64]>::to_vec);
-        let Self { columns, values, mean, sum, rest } = self;
-        let rows = values.par_chunks_mut(columns).with_min_len(least.max(ROWS));
+    ) -> Self {
+        let columns = mean.len();
+        // An odd number of cache lines: rows one above the other lie in different places of a cache.
+        let stride = (columns.div_ceil(LINE) | 1) * LINE;
+        to.resize(from.len() / columns * stride, 0.0);
+        let mean: Vec<f32> = mean.iter().map(|&mean| mean as f32).collect();
+        let with = with.map(Vector::new);
+        let rows = to.par_chunks_mut(stride).zip(from.par_chunks(columns)).with_min_len(least.max(ROWS));
         let (products, weights) = rows
-            .map(|row| {
+            .map(|(to, from)| {
                 dispatch(
                     #[inline(always)]
                     || {
-                        let products = [dot_of(row, &with[0]), dot_of(row, &with[1])];
-                        let most = max::<f32, f32, 16>(row, 0.0, f32::abs);
-                        let exponent = exponent(most);
+                        let (to, behind) = to.split_at_mut(columns);
+                        behind.fill(0.0);
+                        for ((to, from), mean) in to.iter_mut().zip(from).zip(&mean) {
+                            *to = from.widen() - mean;
+                        }
+                        let exponent = exponent(max::<f32, f32, 16>(to, 0.0, f32::abs).into());
                         // In two steps, each of which is a normal number.
-                        let half = -exponent / 2;
-                        let scales = [power(half), power(-exponent - half)];
-                        row.iter_mut().for_each(|x| *x = *x * scales[0] * scales[1]);
-                        (products, f64::from(power(exponent / 2)) * f64::from(power(exponent - exponent / 2)))
+                        let half = exponent / 2;
+                        let scales = [power(-half) as f32, power(half - exponent) as f32];
+                        to.iter_mut().for_each(|x| *x = *x * scales[0] * scales[1]);
+                        let weight = power(exponent);
+                        let products = dots(to, [&with[0].values, &with[1].values]);
+                        ([0, 1].map(|which| weight * with[which].weight * products[which]), weight)
                     },
                 )
             })
             .unzip();
-        (products, Scaled { columns, values, weights, mean, sum, rest })
+        Self { values: to, stride, weights, products }
     }
 }
 
-/// The power of two at or below a number; 0 for what has none.
-fn exponent(x: f32) -> i32 {
-    let bits = f64::from(x).to_bits();
-    if x > 0.0 && x.is_finite() { (bits >> 52) as i32 - 1023 } else { 0 }
+/// A vector divided by a power of two, in `f32`.
+struct Vector {
+    values: Vec<f32>,
+    weight: f64,
+}
+
+impl Vector {
+    fn new(values: &[f64]) -> Self {
+        let weight = power(exponent(values.iter().fold(0.0, |most, x| x.abs().max(most))));
+        Self { values: values.iter().map(|x| (x / weight) as f32).collect(), weight }
+    }
+}
+
+/// The power of two at or below a number that `f32` holds, or somewhat more; 0 for what has none.
+fn exponent(x: f64) -> i32 {
+    if x > 0.0 && x.is_finite() { (x.to_bits() >> 52) as i32 - 1023 } else { 0 }
 }
 
 /// A power of two among the normal numbers.
-fn power(exponent: i32) -> f32 {
-    f32::from_bits(((exponent + 127) as u32) << 23)
+fn power(exponent: i32) -> f64 {
+    f64::from_bits(((exponent + 1023) as u64) << 52)
 }
 
 /// The sum of the rows, `[columns]`.
 fn sums<T: Float>(values: &[T], columns: usize, least: usize) -> Vec<f64> {
     let mut sums = vec![0.0; columns];
-    sums.par_chunks_mut(COLUMNS).enumerate().with_min_len(least).for_each(|(block, sums)| {
+    let together = if least == 1 { FEW_COLUMNS } else { COLUMNS };
+    sums.par_chunks_mut(together).enumerate().with_min_len(least).for_each(|(block, sums)| {
         dispatch(
             #[inline(always)]
             || {
                 for row in values.chunks_exact(columns) {
-                    let row = &row[block * COLUMNS..][..sums.len()];
+                    let row = &row[block * together..][..sums.len()];
                     sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(x.widen()));
                 }
             },
@@ -216,22 +230,28 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// Numbers that are added up side by side.
-const LANES: usize = 8;
-
+/// The products of a row with two vectors, all of them about 1 at most.
 #[inline(always)]
-fn dot_of(row: &[f32], with: &[f64]) -> f64 {
-    let mut lanes = [0.0; LANES];
-    let (pieces, vectors) = (row.chunks_exact(LANES), with.chunks_exact(LANES));
-    let rest = pieces.remainder().iter().zip(vectors.remainder()).map(|(x, y)| f64::from(*x) * y);
-    let rest: f64 = rest.sum();
-    for (piece, vector) in pieces.zip(vectors) {
-        for ((lane, x), y) in lanes.iter_mut().zip(piece).zip(vector) {
-            *lane += f64::from(*x) * y;
+fn dots(row: &[f32], with: [&[f32]; 2]) -> [f64; 2] {
+    /// As many as hide the time of an addition.
+    const LANES: usize = 64;
+    let mut lanes = [[0.0f32; LANES]; 2];
+    let whole = row.len() / LANES * LANES;
+    for i in (0..whole).step_by(LANES) {
+        let (row, a, b) = (&row[i..][..LANES], &with[0][i..][..LANES], &with[1][i..][..LANES]);
+        for lane in 0..LANES {
+            lanes[0][lane] += row[lane] * a[lane];
+            lanes[1][lane] += row[lane] * b[lane];
         }
     }
-    lanes.iter().sum::<f64>() + rest
+    let rest = |with: &[f32]| -> f64 {
+        row[whole..].iter().zip(&with[whole..]).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum()
+    };
+    [0, 1].map(|which| lanes[which].iter().map(|&lane| f64::from(lane)).sum::<f64>() + rest(with[which]))
 }
+
+/// Numbers that are added up side by side.
+const LANES: usize = 8;
 
 /// The products of the rows from `first` on with at most [`PANEL`] of them, `[rows, PANEL]`; those above the diagonal
 /// mean nothing.

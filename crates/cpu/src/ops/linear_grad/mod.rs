@@ -28,20 +28,32 @@ const DEPTH: usize = 512;
 /// Outputs of a task.
 pub(super) const OUTPUTS: usize = ROWS * STRIPS;
 
-/// Makes the gradient of the packed rows a tile at a time, for [`OUTPUTS`] outputs from `first` on: calls `take` with the
-/// first output (counted from `first`) and the first input of a tile, and its sums, `[outputs, COLUMNS]`, of which those
-/// outside of the layer are 0.
-pub(super) fn tiles<K: Tile>(packed: &Packed, first: usize, mut take: impl FnMut(usize, usize, &[f32])) {
+/// What becomes of tiles.
+pub(super) trait Take {
+    /// Called before the last rows of a tile are multiplied: time to ask for memory.
+    fn ahead(&self, _output: usize, _input: usize) {}
+
+    /// Takes the sums of a tile, `[outputs, COLUMNS]`, of which those outside of the layer are 0.
+    fn take(&mut self, output: usize, input: usize, sums: &[f32]);
+}
+
+/// Makes the gradient of the packed rows a tile at a time, for [`OUTPUTS`] outputs from `first` on, from which outputs
+/// are counted.
+pub(super) fn tiles<K: Tile>(packed: &Packed, first: usize, to: &mut impl Take) {
     let strips = first / ROWS..(first / ROWS + STRIPS).min(packed.strips());
     let mut sums = vec![0.0; STRIPS * ROWS * COLUMNS];
     for panel in 0..packed.panels() {
         for from in (0..packed.rows()).step_by(DEPTH) {
             let rows = from..packed.rows().min(from + DEPTH);
-            let x = packed.panel(panel, rows.clone());
+            let (x, last) = (packed.panel(panel, rows.clone()), rows.end == packed.rows());
             for (strip, sums) in strips.clone().zip(sums.chunks_exact_mut(ROWS * COLUMNS)) {
+                let (output, input) = (strip * ROWS - first, panel * COLUMNS);
+                if last {
+                    to.ahead(output, input);
+                }
                 K::multiply(packed.strip(strip, rows.clone()), x, sums, from > 0);
-                if rows.end == packed.rows() {
-                    take(strip * ROWS - first, panel * COLUMNS, sums);
+                if last {
+                    to.take(output, input, sums);
                 }
             }
         }
@@ -61,3 +73,13 @@ pub(super) fn add_scaled(sum: &mut [f32], factor: f32, x: &[f32]) {
         sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += factor * x);
     }
 }
+
+/// Asks for a tile of a matrix of `d` columns that will be needed soon.
+pub(super) fn ask(matrix: &[f32], d: usize, output: usize, input: usize) {
+    for row in output..output + ROWS {
+        super::lanes::prefetch(matrix, row * d + input..(row * d + input + COLUMNS).min((row + 1) * d));
+    }
+}
+
+#[cfg(test)]
+mod tests;

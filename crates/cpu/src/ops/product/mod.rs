@@ -20,7 +20,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::lanes::dispatch;
+use super::lanes::{dispatch, prefetch};
 use super::matmul::Matrix;
 use crate::float::Float;
 pub(super) use kernel::Lanes;
@@ -143,19 +143,24 @@ impl Product<f32> {
         let columns = first..rows.min(first + WIDTH);
         pack::pack(Matrix::new(a, [k, rows], true), columns, k, panel);
         let mut part = [0.0; ROWS * WIDTH];
-        for from in (0..k).step_by(SQUARE_DEPTH) {
-            let panel = &panel[from * WIDTH..][..SQUARE_DEPTH.min(k - from) * WIDTH];
-            let groups = a[first * k..].chunks(ROWS * k).zip(sums.chunks_mut(ROWS * WIDTH));
-            for (group, (a, sums)) in groups.enumerate() {
-                let part = &mut part[..sums.len()];
-                let whole = a.len() == ROWS * k;
-                let a = &a[from..];
+        let a = &a[first * k..];
+        for (group, sums) in sums[..(rows - first) * WIDTH].chunks_mut(ROWS * WIDTH).enumerate() {
+            let of_group = &a[group * ROWS * k..];
+            let count = sums.len() / WIDTH;
+            for from in (0..k).step_by(SQUARE_DEPTH) {
+                let lanes = SQUARE_DEPTH.min(k - from);
+                // The same lanes of the next rows, which begin in other pages.
+                for row in ROWS..2 * ROWS {
+                    prefetch(of_group, row * k + from..row * k + from + lanes);
+                }
+                let panel = &panel[from * WIDTH..][..lanes * WIDTH];
+                let (part, a) = (&mut part[..sums.len()], &of_group[from..count * k]);
                 // SAFETY: the instructions were detected when `self` was made. The rows have `k` elements each, of which
                 // as many as the panel has are left behind `from`; there is a row of sums for each.
                 unsafe {
-                    match (whole, (group + 1) * ROWS) {
-                        (true, ..=16) => f32::whole::<1>(a, k, panel, part),
-                        (true, ..=32) => f32::whole::<2>(a, k, panel, part),
+                    match (count, (group + 1) * ROWS) {
+                        (ROWS, ..=16) => f32::whole::<1>(a, k, panel, part),
+                        (ROWS, ..=32) => f32::whole::<2>(a, k, panel, part),
                         _ => f32::tile(a, k, panel, part, false),
                     }
                 }
