@@ -298,6 +298,53 @@ fn describe(op: &Op) -> Described<'_> {
             }
             (scalars, inputs, vec![("param", &o.param), state[0], state[1]])
         }
+        Op::ClipFactors(o) => (
+            clipping(o.rule),
+            [("squared", &o.squared), ("maxNorms", &o.max_norms)].into_iter()
+                .chain(o.weights.iter().map(|w| ("weights", w))).collect(),
+            vec![("factors", &o.factors), ("counts", &o.counts)],
+        ),
+        Op::SegmentProduct(o) => (
+            vec![],
+            [("a", &o.a), ("offsets", &o.offsets)].into_iter().chain(o.b.iter().map(|b| ("b", b))).collect(),
+            vec![("out", &o.out)],
+        ),
+        Op::ClippedSum(o) => (
+            vec![], vec![("rows", &o.rows), ("factors", &o.factors), ("out", &o.out)], vec![("out", &o.out)],
+        ),
+        Op::EmbeddingNorms(o) => (
+            [("vocabulary", json!(o.vocabulary))].into_iter()
+                .chain(o.padding_idx.map(|id| ("paddingIdx", json!(id)))).collect(),
+            vec![("ids", &o.ids), ("dy", &o.dy), ("offsets", &o.offsets)], vec![("out", &o.out)],
+        ),
+        Op::ClippedEmbeddingGrad(o) => (
+            o.padding_idx.iter().map(|id| ("paddingIdx", json!(id))).collect(),
+            vec![
+                ("ids", &o.ids), ("dy", &o.dy), ("offsets", &o.offsets), ("factors", &o.factors),
+                ("grad", &o.grad),
+            ],
+            vec![("grad", &o.grad)],
+        ),
+        Op::TiedNorms(o) => (
+            vec![],
+            vec![
+                ("ids", &o.ids), ("e", &o.e), ("h", &o.h), ("dlogits", &o.dlogits), ("offsets", &o.offsets),
+            ],
+            vec![("out", &o.out)],
+        ),
+        Op::GaussianNoise(o) => (
+            vec![
+                ("generator", json!(o.generator.name())),
+                ("key", json!(o.key.iter().map(|b| format!("{b:02x}")).collect::<String>())),
+                ("step", json!(o.step.to_string())), ("tensor", json!(o.tensor)),
+                ("std", number(o.std)), ("scale", number(o.scale)),
+            ],
+            vec![("y", &o.y)], vec![("y", &o.y)],
+        ),
+        Op::GridSum(o) => (
+            vec![("exponent", json!(o.exponent))],
+            vec![("rows", &o.rows), ("factors", &o.factors), ("sums", &o.sums)], vec![("sums", &o.sums)],
+        ),
         Op::PerSampleNorms(o) => (
             vec![("bias", json!(o.bias)), ("method", json!(o.method.name()))],
             vec![("x", &o.x), ("dy", &o.dy), ("offsets", &o.offsets)], vec![("out", &o.out)],

@@ -13,12 +13,13 @@ macro_rules! texts {
     };
 }
 
-const TEXTS: &[(&str, &str)] = texts!("": "activation" "adamw" "attention" "axpby" "bias_add" "cast" "copy" "fill" "gather"
+const TEXTS: &[(&str, &str)] = texts!("": "activation" "adamw" "attention" "axpby" "bias_add" "cast" "clip_factors" "clipped_embedding_grad"
+    "clipped_sum" "copy" "embedding_norms" "fill" "gather" "gaussian_noise" "grid_sum"
     "linear_nll" "loss_reduction" "matmul" "nll" "norm" "payload_norm" "philox" "rope" "row_norm_scale" "row_reduce" "scale"
-    "segment_reduce" "softmax_stats" "subgroups" "topk" "topk_aggregate" "topk_encode"
+    "segment_product" "segment_reduce" "softmax_stats" "subgroups" "tied_norms" "topk" "topk_aggregate" "topk_encode"
     "clip_linear_fused" "clipped_grad" "per_sample_norms");
 
-const LIBRARIES: &[(&str, &str)] = texts!("lib/": "activations" "adam" "adam_stored" "bits" "element" "load" "lse" "main" "math" "payload" "payload_scale" "philox" "reduce" "reduction"
+const LIBRARIES: &[(&str, &str)] = texts!("lib/": "activations" "adam" "adam_stored" "bits" "clip" "element" "gather_pairs" "load" "lse" "main" "math" "normal" "pair" "payload" "payload_scale" "philox" "reduce" "reduction"
     "rows" "segments" "stream" "sum" "target" "tile" "topk_large" "topk_order" "topk_pick" "words");
 
 /// A definition and the values that it takes.
@@ -74,8 +75,16 @@ const VARIANTS: &[(&str, &[Choice])] = &[
     ("axpby", &[("X", FLOATS), ("OUT", FLOATS)]),
     ("bias_add", &[("OUT", FLOATS)]),
     ("cast", &[("X", ALL), ("OUT", ALL)]),
+    ("clip_factors", &[("STAGE", &["factors", "counts"]), ("WEIGHTS", FLAG)]),
+    ("clipped_embedding_grad", &[("X", FLOATS)]),
+    ("clipped_sum", &[]),
     ("copy", &[("OUT", ALL)]),
+    ("embedding_norms", &[("STAGE", &["links"]), ("WHOLE", FLAG)]),
+    ("embedding_norms", &[("STAGE", &["rows"]), ("X", FLOATS)]),
+    ("embedding_norms", &[("STAGE", &["sum"])]),
     ("fill", &[("OUT", ALL)]),
+    ("gaussian_noise", &[("GENERATOR", &["philox", "chacha20"])]),
+    ("grid_sum", &[]),
     ("gather", &[("X", ONLY_F32), ("OUT", ONLY_F32)]),
     ("gather", &[("X", &["bf16"]), ("OUT", &["f32", "bf16"])]),
     ("gather", &[("X", &["f16"]), ("OUT", &["f32", "f16"])]),
@@ -106,11 +115,14 @@ const VARIANTS: &[(&str, &[Choice])] = &[
     ("row_reduce", &[("RULE", RULES), ("STAGE", READING), ("THREADS", THREADS), ("X", FLOATS)]),
     ("row_reduce", &[("RULE", RULES), ("STAGE", MERGE), ("THREADS", THREADS), ("X", ONLY_F32)]),
     ("scale", &[("OUT", FLOATS)]),
+    ("segment_product", &[("STAGE", &["check"])]),
+    ("segment_product", &[("STAGE", &["sums"]), ("X", FLOATS), ("BOTH", FLAG)]),
     ("segment_reduce", &[("RULE", RULES), ("STAGE", READING), ("THREADS", THREADS), ("X", FLOATS)]),
     ("segment_reduce", &[("RULE", RULES), ("STAGE", MERGE), ("THREADS", THREADS), ("X", ONLY_F32)]),
     ("softmax_stats", &[("STAGE", READING), ("THREADS", THREADS), ("X", FLOATS)]),
     ("softmax_stats", &[("STAGE", MERGE), ("THREADS", THREADS), ("X", ONLY_F32)]),
     ("subgroups", &[]),
+    ("tied_norms", &[("X", FLOATS)]),
     (
         "topk",
         &[(

@@ -2,8 +2,10 @@
 
 mod adamw;
 mod attention;
+mod clipping;
 mod elementwise;
 mod faults;
+mod gaussian_noise;
 mod loss;
 mod matmul;
 mod payload;
@@ -37,6 +39,8 @@ pub fn cases() -> Vec<Case> {
         payload::cases(),
         adamw::cases(),
         faults::cases(),
+        clipping::cases(),
+        gaussian_noise::cases(),
         linear_grad::cases(),
     ]
     .into_iter()

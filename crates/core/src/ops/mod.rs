@@ -44,6 +44,7 @@ mod topk;
 mod topk_aggregate;
 mod topk_encode;
 
+mod clip_factors;
 mod clip_linear_fused;
 mod clipped_grad;
 mod linear_grad;
@@ -86,6 +87,7 @@ pub use topk::{Topk, TopkOutput};
 pub use topk_aggregate::TopkAggregate;
 pub use topk_encode::TopkEncode;
 
+pub use clip_factors::ClipRule;
 pub use clip_linear_fused::{ClipLinearFused, ClipLinearFusedOutput, ClipLinearOptions, ClipPath};
 pub use clipped_grad::ClippedGrad;
 pub use linear_grad::LinearSizes;
@@ -311,12 +313,6 @@ ops! {
     Adamw,
     /// Factors that clip per-sample gradients.
     ClipFactors,
-    /// Squared norms of the gradients that samples have for a linear layer.
-    PerSampleNorms,
-    /// The sum of these gradients, each scaled.
-    ClippedGrad,
-    /// Both for a layer that is clipped by itself.
-    ClipLinearFused,
     /// Column sums of samples.
     SegmentProduct,
     /// A sum of scaled rows.
@@ -331,6 +327,12 @@ ops! {
     GaussianNoise,
     /// An exact sum of rows on a grid.
     GridSum,
+    /// Squared norms of the gradients that samples have for a linear layer.
+    PerSampleNorms,
+    /// The sum of these gradients, each scaled.
+    ClippedGrad,
+    /// Both for a layer that is clipped by itself.
+    ClipLinearFused,
 }
 
 impl Op {

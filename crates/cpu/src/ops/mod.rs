@@ -85,9 +85,6 @@ pub(crate) fn run(op: &Op, access: &Access) -> Result<()> {
         Op::TopkAggregate(op) => topk_aggregate::run(op, access),
         Op::PayloadNorm(op) => payload_norm::run(op, access),
         Op::Adamw(op) => adamw::run(op, access),
-        Op::PerSampleNorms(op) => per_sample_norms::run(op, access),
-        Op::ClippedGrad(op) => clipped_grad::run(op, access),
-        Op::ClipLinearFused(op) => clip_linear_fused::run(op, access),
         Op::ClipFactors(op) => crate::reference::clip_factors::run(op, access),
         Op::SegmentProduct(op) => segment_product::run(op, access),
         Op::ClippedSum(op) => clipped_sum::run(op, access),
@@ -96,6 +93,9 @@ pub(crate) fn run(op: &Op, access: &Access) -> Result<()> {
         Op::TiedNorms(op) => tied_norms::run(op, access),
         Op::GaussianNoise(op) => gaussian_noise::run(op, access),
         Op::GridSum(op) => grid_sum::run(op, access),
+        Op::PerSampleNorms(op) => per_sample_norms::run(op, access),
+        Op::ClippedGrad(op) => clipped_grad::run(op, access),
+        Op::ClipLinearFused(op) => clip_linear_fused::run(op, access),
         other => Err(crate::reference::not_yet(other)),
     }
 }

@@ -2,6 +2,7 @@
 
 mod batches;
 mod conformance;
+mod noise;
 mod threads;
 
 use proptest::prelude::*;

@@ -6,9 +6,15 @@ mod attention;
 mod axpby;
 mod bias_add;
 mod cast;
+mod clip_factors;
+mod clipped_embedding_grad;
+mod clipped_sum;
 mod copy;
+mod embedding_norms;
 mod fill;
 mod gather;
+mod gaussian_noise;
+mod grid_sum;
 mod linear_nll;
 mod loss_reduction;
 mod matmul;
@@ -20,8 +26,10 @@ mod rope;
 mod row_norm_scale;
 mod row_reduce;
 mod scale;
+mod segment_product;
 mod segment_reduce;
 mod softmax_stats;
+mod tied_norms;
 mod topk;
 mod topk_aggregate;
 mod topk_encode;
@@ -72,6 +80,14 @@ pub(crate) fn run(op: &Op, cx: &mut Context<'_>) -> Result<()> {
         Op::PerSampleNorms(op) => per_sample_norms::run(op, cx),
         Op::ClippedGrad(op) => clipped_grad::run(op, cx),
         Op::ClipLinearFused(op) => clip_linear_fused::run(op, cx),
+        Op::ClipFactors(op) => clip_factors::run(op, cx),
+        Op::SegmentProduct(op) => segment_product::run(op, cx),
+        Op::ClippedSum(op) => clipped_sum::run(op, cx),
+        Op::EmbeddingNorms(op) => embedding_norms::run(op, cx),
+        Op::ClippedEmbeddingGrad(op) => clipped_embedding_grad::run(op, cx),
+        Op::TiedNorms(op) => tied_norms::run(op, cx),
+        Op::GaussianNoise(op) => gaussian_noise::run(op, cx),
+        Op::GridSum(op) => grid_sum::run(op, cx),
         other => Err(Error::new(Code::Unsupported, format!("no CUDA kernel for {}", other.name()))),
     }
 }
@@ -91,7 +107,12 @@ fn strided(n: usize) -> [u32; 3] {
     [n.div_ceil(BLOCK).clamp(1, ENOUGH) as u32, 1, 1]
 }
 
-/// The same, for kernels that take eight elements a thread.
+/// A grid for kernels whose blocks stride over `n` pieces of work.
+fn blocks(n: usize) -> [u32; 3] {
+    strided(n.saturating_mul(BLOCK))
+}
+
+/// The same as [`strided`], for kernels that take eight elements a thread.
 fn elementwise(n: usize) -> [u32; 3] {
     strided(n.div_ceil(8))
 }

@@ -6,11 +6,17 @@ mod attention;
 mod axpby;
 mod bias_add;
 mod cast;
+mod clip_factors;
+mod clipped_embedding_grad;
+mod clipped_sum;
 mod columns;
 pub(crate) mod copy;
 mod elements;
+mod embedding_norms;
 mod fill;
 mod gather;
+mod gaussian_noise;
+mod grid_sum;
 mod linear_nll;
 mod loss_reduction;
 mod matmul;
@@ -23,9 +29,11 @@ mod row_norm_scale;
 mod row_reduce;
 mod rows;
 mod scale;
+mod segment_product;
 mod segment_reduce;
 mod segments;
 mod softmax_stats;
+mod tied_norms;
 mod topk;
 mod topk_aggregate;
 mod topk_encode;
@@ -78,6 +86,14 @@ pub(crate) fn run(ctx: &mut Context, serial: u64, op: &Op, buffers: &Buffers) ->
         Op::TopkAggregate(op) => topk_aggregate::run(run, op),
         Op::PayloadNorm(op) => payload_norm::run(run, op),
         Op::Adamw(op) => adamw::run(run, op),
+        Op::ClipFactors(op) => clip_factors::run(run, op),
+        Op::SegmentProduct(op) => segment_product::run(run, op),
+        Op::ClippedSum(op) => clipped_sum::run(run, op),
+        Op::EmbeddingNorms(op) => embedding_norms::run(run, op),
+        Op::ClippedEmbeddingGrad(op) => clipped_embedding_grad::run(run, op),
+        Op::TiedNorms(op) => tied_norms::run(run, op),
+        Op::GaussianNoise(op) => gaussian_noise::run(run, op),
+        Op::GridSum(op) => grid_sum::run(run, op),
         Op::PerSampleNorms(op) => per_sample_norms::run(run, op),
         Op::ClippedGrad(op) => clipped_grad::run(run, op),
         Op::ClipLinearFused(op) => clip_linear_fused::run(run, op),
@@ -133,6 +149,14 @@ pub(crate) fn supports(op: &Op) -> Support {
         | Op::TopkAggregate(_)
         | Op::PayloadNorm(_)
         | Op::Adamw(_)
+        | Op::ClipFactors(_)
+        | Op::SegmentProduct(_)
+        | Op::ClippedSum(_)
+        | Op::EmbeddingNorms(_)
+        | Op::ClippedEmbeddingGrad(_)
+        | Op::TiedNorms(_)
+        | Op::GaussianNoise(_)
+        | Op::GridSum(_)
         | Op::PerSampleNorms(_)
         | Op::ClippedGrad(_)
         | Op::ClipLinearFused(_) => Support::Native,
