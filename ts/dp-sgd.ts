@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 
 import type * as Native from '../bindings/node/index.js';
 import * as arg from './args.js';
+import { type ClipPath, NORMS_METHODS, type NormsMethod } from './clipping.js';
 import { Device } from './device.js';
 import { ask, attempt } from './job.js';
 import { PrivacyAccountant, type PrivacyAccountantState } from './privacy.js';
@@ -110,7 +111,7 @@ export interface DpLinear extends DpRagged {
   /** Whether there is a bias. @defaultValue false */
   bias?: boolean;
   /** How norms are computed. @defaultValue whichever takes fewer operations */
-  method?: 'direct' | 'gram';
+  method?: NormsMethod;
 }
 
 /** What {@link DpSgd.embedding} takes. */
@@ -153,7 +154,7 @@ export interface DpTied extends DpRagged {
  * What became of a layer: it is `kept` until the norms of all are known; or it was clipped and added to the sum, in one pass
  * over its gradients (`fused`) or two.
  */
-export type DpRecorded = 'kept' | 'fused' | 'two-phase';
+export type DpRecorded = 'kept' | ClipPath;
 
 /** A gradient with noise. */
 export interface DpGradient {
@@ -286,7 +287,7 @@ export class DpSgd implements Disposable {
     const { x, dy, bias, offsets, method } = arg.options<DpLinear>('linear', layer, known);
     const [input, output] = [handleOf('linear', 'x', x), handleOf('linear', 'dy', dy)];
     const ends = optionalHandleOf('linear', 'offsets', offsets);
-    if (method !== undefined) arg.oneOf('linear', 'method', method, ['direct', 'gram']);
+    if (method !== undefined) arg.oneOf('linear', 'method', method, NORMS_METHODS);
     const with_ = arg.flag('linear', 'bias', bias);
     return this.#record('linear', name, (h, of) => h.linear(of, input, output, with_, ends, method));
   }

@@ -5,12 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use gristmill::privacy::dp_sgd::{
     Adjacency, Batch, DpSgd, DpSgdOptions, Embedding, Gradient, Linear, Norm, Recorded, Tied,
 };
-use gristmill_core::ops::NormsMethod;
 use gristmill_core::{Code, Error, Result};
 use napi::bindgen_prelude::{ClassInstance, Env, Object};
 use napi_derive::napi;
 
-use crate::args::{optional_size, size};
+use crate::args::{norms_method, optional_size, size};
 use crate::device::DeviceHandle;
 use crate::error::{guarded, parse, print, to_js};
 use crate::task::spawn;
@@ -44,12 +43,6 @@ pub struct DpGradients {
 pub struct DpSgdHandle {
     /// `None` once it was disposed of.
     engine: Mutex<Option<Arc<Mutex<Engine>>>>,
-}
-
-fn method_of(name: &str) -> Result<NormsMethod> {
-    NormsMethod::ALL.into_iter().find(|method| method.name() == name).ok_or_else(|| {
-        Error::invalid_argument("method", format!("no method {name:?}")).hint("one of direct, gram")
-    })
 }
 
 fn adjacency_of(name: &str) -> Result<Adjacency> {
@@ -164,7 +157,7 @@ impl DpSgdHandle {
         method: Option<String>,
     ) -> napi::Result<String> {
         self.record(&env, |dp| {
-            let method = method.as_deref().map(method_of).transpose()?;
+            let method = method.as_deref().map(norms_method).transpose()?;
             let (x, dy, offsets) = (x.get("x")?, dy.get("dy")?, other("offsets", offsets)?);
             dp.linear(&name, Linear { x, dy, bias, offsets, method })
         })

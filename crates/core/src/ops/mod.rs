@@ -44,7 +44,6 @@ mod topk;
 mod topk_aggregate;
 mod topk_encode;
 
-mod clip_factors;
 mod clip_linear_fused;
 mod clipped_grad;
 mod linear_grad;
@@ -87,7 +86,6 @@ pub use topk::{Topk, TopkOutput};
 pub use topk_aggregate::TopkAggregate;
 pub use topk_encode::TopkEncode;
 
-pub use clip_factors::ClipRule;
 pub use clip_linear_fused::{ClipLinearFused, ClipLinearFusedOutput, ClipLinearOptions, ClipPath};
 pub use clipped_grad::ClippedGrad;
 pub use linear_grad::LinearSizes;

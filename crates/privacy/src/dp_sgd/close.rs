@@ -6,11 +6,12 @@ use gristmill_core::ops::ClipOptions;
 use gristmill_core::{Code, DType, Error, Result, Tensor};
 use serde::Serialize;
 
+use super::DpSgd;
 use super::bounds::{Bounds, rule};
 use super::grid::{Grid, GridSums};
 use super::layer::{Gradient, LayerShape, Record};
 use super::options::{Clipping, NoiseSource};
-use super::{DpSgd, Open, Seen};
+use super::record::{Open, Seen};
 
 /// What the samples of a step came to. Private: whoever publishes it publishes something about who is in the data.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
