@@ -37,6 +37,22 @@ export {
   type TensorOptions,
 } from './device.js';
 export { doctor, type Doctor, type DoctorBackend } from './doctor.js';
+export {
+  type DpClipping,
+  type DpEmbedding,
+  type DpGradient,
+  type DpGradients,
+  type DpLinear,
+  type DpNoiseSource,
+  type DpNorm,
+  type DpPrivateCounts,
+  type DpRagged,
+  type DpRecorded,
+  DpSgd,
+  type DpSgdOptions,
+  type DpStepOptions,
+  type DpTied,
+} from './dp-sgd.js';
 export * from './dtypes.js';
 export {
   type DeviceReason,

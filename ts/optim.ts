@@ -1,11 +1,9 @@
-import { randomBytes } from 'node:crypto';
-import { readFile, rename, rm, writeFile } from 'node:fs/promises';
-
 import type * as Native from '../bindings/node/index.js';
 import * as arg from './args.js';
 import type { Device } from './device.js';
 import { GristmillError } from './errors.js';
 import { ask, attempt } from './job.js';
+import { stateOf, writeWhole } from './state-file.js';
 import { handleOf, type Tensor } from './tensor.js';
 
 /** Parameters by name: `f32` or `bf16`, updated in place. */
@@ -281,16 +279,7 @@ export abstract class Optimizer implements Disposable {
    */
   async save(path?: string): Promise<Uint8Array> {
     const bytes = await this.#after('save', () => this.#handle.save());
-    if (path !== undefined) {
-      const part = `${path}.${randomBytes(6).toString('hex')}.part`;
-      try {
-        await writeFile(part, bytes);
-        await rename(part, path);
-      } catch (cause) {
-        await rm(part, { force: true });
-        throw unreadable(path, 'written', cause);
-      }
-    }
+    if (path !== undefined) await writeWhole(path, bytes);
     return bytes;
   }
 
@@ -300,7 +289,7 @@ export abstract class Optimizer implements Disposable {
    * `INVALID_ARGUMENT` or `SHAPE_MISMATCH` for one of other parameters; then nothing has changed.
    */
   async load(from: string | Uint8Array): Promise<void> {
-    const state = await bytesOf(from);
+    const state = await stateOf(from);
     await this.#after('load', () => this.#handle.load(state));
   }
 
@@ -317,7 +306,7 @@ export abstract class Optimizer implements Disposable {
    * Rejects with `CORRUPT_DATA`, `INVALID_ARGUMENT` or `SHAPE_MISMATCH`, as {@link load} does; then nothing has changed.
    */
   async importState(from: string | Uint8Array): Promise<void> {
-    const state = await bytesOf(from);
+    const state = await stateOf(from);
     await this.#after('importState', () => this.#handle.importState(state));
   }
 
@@ -360,19 +349,6 @@ export abstract class Optimizer implements Disposable {
     this.#last = result.catch(() => undefined);
     return await result;
   }
-}
-
-/** A state, or that of a file. */
-async function bytesOf(from: string | Uint8Array): Promise<Uint8Array> {
-  if (typeof from !== 'string') return from;
-  return await readFile(from).catch((cause: unknown) => {
-    throw unreadable(from, 'read', cause);
-  });
-}
-
-function unreadable(path: string, what: string, cause: unknown): GristmillError {
-  const why = cause instanceof Error ? cause.message : String(cause);
-  return new GristmillError('IO', `the state cannot be ${what}: ${why}`, { details: { path }, cause });
 }
 
 /** Adam with decoupled weight decay (Loshchilov and Hutter 2019); states of `f32`, `bf16` or 8 bits. */

@@ -28,6 +28,7 @@ pub mod cancel;
 pub mod check;
 pub mod device;
 pub mod doctor;
+pub mod dp_sgd;
 mod error;
 pub mod jobs;
 pub mod method;

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::channel;
 
 use crate::device::{BufferId, Device, HostBytes, Storage};
@@ -72,6 +73,17 @@ impl Tensor {
         self.bytes() == self.storage.bytes
     }
 
+    /// How often the memory that it is a view of has been written to so far, by operations and by [`write`](Self::write):
+    /// who keeps a tensor for later learns from it whether the elements are still the same.
+    pub fn version(&self) -> u64 {
+        self.storage.writes.load(Ordering::SeqCst)
+    }
+
+    /// Counts a write to its memory.
+    pub(crate) fn written(&self) {
+        self.storage.writes.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// Whether two tensors have memory in common.
     pub fn overlaps(&self, other: &Tensor) -> bool {
         self.buffer() == other.buffer()
@@ -136,6 +148,7 @@ impl Tensor {
                 ),
             ));
         }
+        self.written();
         self.device().send(Command::Write(self.clone(), bytes))
     }
 

@@ -1,12 +1,13 @@
-//! Differentially private training: what steps cost, and how much noise a budget needs.
+//! Differentially private training: the steps themselves, what they cost, and how much noise a budget needs.
 //!
 //! A step of DP-SGD takes every example with probability `q` (Poisson sampling), clips what each of them adds to the
 //! gradient so that one example changes the sum by at most `S`, and adds Gaussian noise of standard deviation
 //! `sigma S`. `sigma` is the noise multiplier. Which `(epsilon, delta)` the whole run then guarantees, to somebody whose
-//! data is in it or not (add-or-remove-one adjacency), is arithmetic on `q`, `sigma` and the number of steps; this crate
-//! does that arithmetic, and nothing else in a training run has to be believed for it but that the steps were what they
-//! were said to be.
+//! data is in it or not (add-or-remove-one adjacency), is arithmetic on `q`, `sigma` and the number of steps. This crate
+//! does that arithmetic, for steps of whatever training loop, and has such steps itself.
 //!
+//! - **[`DpSgd`]** clips the gradients of samples, adds them up and adds the noise, on any device: see [`dp_sgd`], which also
+//!   says what a claim of privacy needs.
 //! - **[`Accountant`]** records steps, which may differ from each other, and answers with epsilon for a delta or with
 //!   delta for an epsilon. Its state is plain data that a checkpoint holds.
 //! - **[`calibrate_noise`]** turns the question around: the least noise multiplier that keeps a budget, rounded up.
@@ -45,6 +46,8 @@
 
 mod accountant;
 mod calibrate;
+mod discrete_gaussian;
+pub mod dp_sgd;
 mod gaussian;
 mod mechanism;
 mod normal;
@@ -54,6 +57,7 @@ mod sampler;
 
 pub use accountant::{Accountant, Method, Recorded, Spent};
 pub use calibrate::{Budget, calibrate_noise};
+pub use dp_sgd::{DpSgd, DpSgdOptions};
 pub use mechanism::Mechanism;
 pub use rdp::{DEFAULT_ORDERS, epsilon_at_order};
 pub use sampler::{PoissonBatch, PoissonOptions, PoissonSampler};

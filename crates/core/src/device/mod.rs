@@ -222,6 +222,7 @@ impl Device {
         if let Support::Unsupported(why) = (self.info().supports)(&op) {
             return Err(Error::new(Code::Unsupported, why).in_op(op.name()));
         }
+        op.writes().into_iter().for_each(Tensor::written);
         self.send(Command::Run(Box::new(op)))
     }
 
@@ -248,7 +249,7 @@ impl Device {
         c.live_tensors.fetch_add(1, Ordering::SeqCst);
         c.peak_bytes.fetch_max(live, Ordering::SeqCst);
         let id = BufferId(self.0.next.fetch_add(1, Ordering::SeqCst));
-        Storage { id, bytes, device: self.clone() }
+        Storage { id, bytes, device: self.clone(), writes: AtomicU64::new(0) }
     }
 }
 
@@ -267,6 +268,8 @@ pub(crate) struct Storage {
     pub(crate) id: BufferId,
     pub(crate) bytes: usize,
     pub(crate) device: Device,
+    /// How often it was written to.
+    pub(crate) writes: AtomicU64,
 }
 
 impl Drop for Storage {

@@ -214,6 +214,25 @@ fn an_output_may_not_share_memory_with_another_operand() {
 }
 
 #[test]
+fn writes_to_memory_are_counted_whichever_view_they_go_through() {
+    let (device, _) = open();
+    let x = device.tensor(vec![1f32, 2.0, 3.0, 4.0], [4]).unwrap();
+    let view = x.narrow(1, 2).unwrap();
+    let before = x.version();
+    device.run(Copy { x: x.clone(), out: device.tensor(vec![0f32; 4], [4]).unwrap() }).unwrap();
+    assert!(device.run(Copy { x: x.clone(), out: view.clone() }).is_err());
+    assert_eq!(
+        (x.version(), view.version()),
+        (before, before),
+        "reading and what is refused count as nothing"
+    );
+    device.run(Fill { out: view.clone(), value: 7.0 }).unwrap();
+    assert_eq!(x.version(), before + 1);
+    x.write(Box::new([0u8; 16])).unwrap();
+    assert_eq!(view.version(), before + 2);
+}
+
+#[test]
 fn a_failure_spoils_what_is_computed_from_it_and_nothing_else() {
     let (device, shared) = open();
     let a = device.zeros(DType::F32, [2]).unwrap();

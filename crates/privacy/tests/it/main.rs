@@ -1,5 +1,6 @@
 //! The accountants against published values, other implementations, and their own promises.
 
+mod dp_sgd;
 mod golden;
 mod peers;
 mod promises;
