@@ -36,7 +36,7 @@ struct GradientTile {
     inputs = u32(least<u64>(layer.d - input0, TILE));
   }
 
-  // The gradient of a sample, in tile.acc; what lies outside of the layer is 0.
+  // The gradient of a sample, in tile.acc; what lies outside of the layer means nothing.
   DEVICE void run(const Layer& layer, const Span& rows) {
     const T* dy = static_cast<const T*>(layer.dy) + rows.begin * layer.p;
     const T* x = static_cast<const T*>(layer.x) + rows.begin * layer.d;

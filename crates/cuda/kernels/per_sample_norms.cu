@@ -27,7 +27,9 @@ DEVICE void squares(const PerSampleNormsArgs& args) {
     for (u32 i = 0; i < 8; i++) {
       UNROLL
       for (u32 j = 0; j < 8; j++) {
-        const float v[1] = {gradient.tile.acc[i][j]};
+        // Outside of the layer there are zeros times what rows have, such as infinities.
+        const bool inside = gradient.tile.row(i) < gradient.outputs && gradient.tile.column(j) < gradient.inputs;
+        const float v[1] = {inside ? gradient.tile.acc[i][j] : 0.0f};
         acc.take(v, 0);
       }
     }
