@@ -86,6 +86,44 @@ export declare class DomainSampler {
   state(): string
 }
 
+/** An engine of DP-SGD. */
+export declare class DpSgdHandle {
+  /** An engine before its first step; `options` is JSON text. */
+  constructor(device: DeviceHandle, options: string)
+  /** Releases it; what is under way with it is finished first. Does nothing the second time. */
+  dispose(): void
+  /** Says of the next batch where its samples begin and which are padding. */
+  batch(offsets?: TensorHandle | undefined | null, weights?: TensorHandle | undefined | null): void
+  /** Records a linear layer: `kept`, `fused` or `two-phase`. */
+  linear(name: string, x: TensorHandle, dy: TensorHandle, bias: boolean, offsets?: TensorHandle | undefined | null, method?: string | undefined | null): string
+  /** Records a table of embeddings. */
+  embedding(name: string, ids: TensorHandle, dy: TensorHandle, vocabulary?: number | undefined | null, paddingIdx?: number | undefined | null, offsets?: TensorHandle | undefined | null): string
+  /** Records a normalisation. */
+  norm(name: string, xhat: TensorHandle, dy: TensorHandle, bias: boolean, offsets?: TensorHandle | undefined | null): string
+  /** Records a table that is both embedding and head. */
+  tied(name: string, ids: TensorHandle, dy: TensorHandle, h: TensorHandle, dlogits: TensorHandle, bias: boolean, offsets?: TensorHandle | undefined | null): string
+  /** Ends a micro-batch that is not the last one of its step. */
+  accumulate(): void
+  /** Ends a step. */
+  step(empty: boolean): DpGradients
+  /** The same on a thread of its own; `finished` then has the gradients. */
+  stepAsync(empty: boolean): Promise<void>
+  /** What the last step on a thread of its own gave, once. */
+  finished(): DpGradients
+  /** Steps so far. */
+  steps(): number
+  /** The JSON text of the state of the accountant. */
+  accountant(): string
+  /** By how much one sample changes the sum of clipped gradients. */
+  sensitivity(adjacency: string): number
+  /** What the samples of the last step came to: the JSON text of `PrivateCounts`. */
+  privateCounts(): Promise<string>
+  /** Everything that is needed to go on from here, as JSON text. */
+  save(): Promise<string>
+  /** Goes on from such a state. */
+  load(state: string): void
+}
+
 /** A replica of a low-communication method. */
 export declare class MethodHandle {
   /** A replica of these parameters, which are copied, one tensor for each name. */
@@ -290,6 +328,12 @@ export declare class TensorHandle {
   activation(kind: string, bias?: TensorHandle | undefined | null, times?: TensorHandle | undefined | null): TensorHandle
   /** A number added to every column, in place. */
   biasAdd(bias: TensorHandle): void
+  /** Squares of the norms of samples' gradients. */
+  perSampleNorms(dy: TensorHandle, offsets: TensorHandle, bias: boolean, method?: string | undefined | null): TensorHandle
+  /** Samples' gradients, each scaled, added to those of weight and bias. */
+  clippedGrad(dy: TensorHandle, offsets: TensorHandle, factors: TensorHandle, grad: TensorHandle, bias?: TensorHandle | undefined | null): void
+  /** Both for one layer: norms and factors, and the path that was taken. */
+  clipLinearFused(dy: TensorHandle, offsets: TensorHandle, grad: TensorHandle, bias: TensorHandle | undefined | null, weights: TensorHandle | undefined | null, maxNorm: number, rule: string, gamma?: number | undefined | null, path?: string | undefined | null): [TensorHandle[], string]
 }
 
 /**
@@ -372,6 +416,16 @@ export interface DeviceMemory {
 
 /** The report of `gristmill doctor`, as JSON text. */
 export declare function doctor(): string
+
+/** Gradients with noise, by layer. */
+export interface DpGradients {
+  /** The names of the layers. */
+  names: Array<string>
+  /** Whether each has a bias. */
+  biases: Array<boolean>
+  /** Weight of each, followed by its bias where it has one. */
+  tensors: Array<TensorHandle>
+}
 
 /** The examples of one step. */
 export interface DrawnBatch {
