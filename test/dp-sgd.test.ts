@@ -100,7 +100,11 @@ describe('DpSgd', () => {
     half(1, 0, 0);
     expect((await failure(() => dp.batch({}))).details.column).toBe('batch');
     using gradients = dp.step();
-    const shapes = Object.entries(gradients).map(([name, { weight, bias }]) => [name, weight.shape, bias?.shape]);
+    const shapes = Object.entries(gradients).map(([name, { weight, bias }]) => [
+      name,
+      weight.shape,
+      bias?.shape,
+    ]);
     expect(shapes).toEqual([
       ['head', [3, 2], [3]],
       ['ln', [2], [2]],
@@ -245,7 +249,9 @@ describe('DpSgd', () => {
     expect([shape.code, shape.details.path]).toEqual(['SHAPE_MISMATCH', 'w']);
     expect((await failure(() => dp.linear('w', { x: 1 as never, dy }))).details.column).toBe('x');
     expect((await failure(() => dp.linear(1 as never, { x, dy }))).details.column).toBe('name');
-    expect((await failure(() => dp.embedding('e', { ids: x as never, dy }))).details.column).toBe('vocabulary');
+    expect((await failure(() => dp.embedding('e', { ids: x as never, dy }))).details.column).toBe(
+      'vocabulary',
+    );
     dp.linear('w', { x, dy });
     x.fill(100);
     const written = await failure(() => dp.step());
@@ -298,7 +304,9 @@ describe('DpSgd', () => {
     for (let step = 0; step < steps; step++) {
       const { indices, weights } = sampler.nextBatch();
       const batch = [...indices].map((i) => inputs[i] ?? []);
-      const residuals = batch.map((x) => (x[0] ?? 0) * (weight[0] ?? 0) + (x[1] ?? 0) * (weight[1] ?? 0) - label(x));
+      const residuals = batch.map(
+        (x) => (x[0] ?? 0) * (weight[0] ?? 0) + (x[1] ?? 0) * (weight[1] ?? 0) - label(x),
+      );
       using x = of(batch.flat(), batch.length, 2);
       using dy = of(residuals, batch.length, 1);
       using mask = of([...weights], batch.length);

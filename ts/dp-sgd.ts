@@ -396,11 +396,7 @@ export class DpSgd implements Disposable {
     this.dispose();
   }
 
-  #record(
-    op: string,
-    name: string,
-    work: (handle: Native.DpSgdHandle, name: string) => string,
-  ): DpRecorded {
+  #record(op: string, name: string, work: (handle: Native.DpSgdHandle, name: string) => string): DpRecorded {
     const of = arg.text(op, 'name', name);
     return this.#ask(op, (handle) => work(handle, of)) as DpRecorded;
   }

@@ -86,6 +86,44 @@ export declare class DomainSampler {
   state(): string
 }
 
+/** An engine of DP-SGD. */
+export declare class DpSgdHandle {
+  /** An engine before its first step; `options` is JSON text. */
+  constructor(device: DeviceHandle, options: string)
+  /** Releases it; what is under way with it is finished first. Does nothing the second time. */
+  dispose(): void
+  /** Says of the next batch where its samples begin and which are padding. */
+  batch(offsets?: TensorHandle | undefined | null, weights?: TensorHandle | undefined | null): void
+  /** Records a linear layer: `kept`, `fused` or `two-phase`. */
+  linear(name: string, x: TensorHandle, dy: TensorHandle, bias: boolean, offsets?: TensorHandle | undefined | null, method?: string | undefined | null): string
+  /** Records a table of embeddings. */
+  embedding(name: string, ids: TensorHandle, dy: TensorHandle, vocabulary?: number | undefined | null, paddingIdx?: number | undefined | null, offsets?: TensorHandle | undefined | null): string
+  /** Records a normalisation. */
+  norm(name: string, xhat: TensorHandle, dy: TensorHandle, bias: boolean, offsets?: TensorHandle | undefined | null): string
+  /** Records a table that is both embedding and head. */
+  tied(name: string, ids: TensorHandle, dy: TensorHandle, h: TensorHandle, dlogits: TensorHandle, bias: boolean, offsets?: TensorHandle | undefined | null): string
+  /** Ends a micro-batch that is not the last one of its step. */
+  accumulate(): void
+  /** Ends a step. */
+  step(empty: boolean): DpGradients
+  /** The same on a thread of its own; `finished` then has the gradients. */
+  stepAsync(empty: boolean): Promise<void>
+  /** What the last step on a thread of its own gave, once. */
+  finished(): DpGradients
+  /** Steps so far. */
+  steps(): number
+  /** The JSON text of the state of the accountant. */
+  accountant(): string
+  /** By how much one sample changes the sum of clipped gradients. */
+  sensitivity(adjacency: string): number
+  /** What the samples of the last step came to: the JSON text of `PrivateCounts`. */
+  privateCounts(): Promise<string>
+  /** Everything that is needed to go on from here, as JSON text. */
+  save(): Promise<string>
+  /** Goes on from such a state. */
+  load(state: string): void
+}
+
 /** A replica of a low-communication method. */
 export declare class MethodHandle {
   /** A replica of these parameters, which are copied, one tensor for each name. */
@@ -136,24 +174,16 @@ export declare class ModelHandle {
 export declare class OptimizerHandle {
   /** An optimizer of these parameters; `options` is JSON text. */
   constructor(device: DeviceHandle, options: string, params: Array<TensorHandle>)
-  /** What was not taken as it was given. */
-  warnings(): Array<string>
   /** Releases it; what is under way with it is finished first. Does nothing the second time. */
   dispose(): void
   /** A step along these gradients, in the order of the parameters. The result is the JSON text of `StepReport`. */
   step(gradients: Array<TensorHandle>): Promise<string>
-  /** Adds these gradients, of the parameters with these names, to what the next step goes along. */
-  accumulate(names: Array<string>, gradients: Array<TensorHandle>): Promise<void>
-  /** A step along what was accumulated. The result is the JSON text of `StepReport`. */
-  stepAccumulated(): Promise<string>
   /** Bytes on the device: the JSON text of `OptimizerMemory`. */
   memory(): Promise<string>
   /** Everything that is needed to go on from here, as a safetensors file. */
   save(): Promise<Uint8Array>
   /** Goes on from such a file. */
   load(state: Uint8Array): Promise<void>
-  /** Goes on from a state of another program, as a safetensors file. */
-  importState(state: Uint8Array): Promise<void>
   /** Sets the learning rate of all groups. */
   setLr(lr: number): Promise<void>
   /** Gives a parameter its bases. */
@@ -304,22 +334,6 @@ export declare class TensorHandle {
   clippedGrad(dy: TensorHandle, offsets: TensorHandle, factors: TensorHandle, grad: TensorHandle, bias?: TensorHandle | undefined | null): void
   /** Both for one layer: norms and factors, and the path that was taken. */
   clipLinearFused(dy: TensorHandle, offsets: TensorHandle, grad: TensorHandle, bias: TensorHandle | undefined | null, weights: TensorHandle | undefined | null, maxNorm: number, rule: string, gamma?: number | undefined | null, path?: string | undefined | null): [TensorHandle[], string]
-  /** Factors that clip gradients with these squares of norms: factors and counts. */
-  clipFactors(maxNorms: TensorHandle, weights: TensorHandle | undefined | null, rule: string, gamma?: number | undefined | null): Array<TensorHandle>
-  /** Column sums of samples. */
-  segmentProduct(b: TensorHandle | undefined | null, offsets: TensorHandle): TensorHandle
-  /** These rows, scaled, added to a row. */
-  clippedSum(factors: TensorHandle, out: TensorHandle): void
-  /** Squares of the norms of the gradients that samples give a table at these ids. */
-  embeddingNorms(dy: TensorHandle, offsets: TensorHandle, vocabulary: number, paddingIdx?: number | undefined | null): TensorHandle
-  /** These gradients, each scaled, added to that of the table. */
-  clippedEmbeddingGrad(dy: TensorHandle, offsets: TensorHandle, factors: TensorHandle, grad: TensorHandle, paddingIdx?: number | undefined | null): void
-  /** What a table that is embedding and head adds to the squared norm of each sample, halved. */
-  tiedNorms(e: TensorHandle, h: TensorHandle, dlogits: TensorHandle, offsets: TensorHandle): TensorHandle
-  /** Gaussian noise added in place. */
-  addGaussianNoise(generator: string, key: Uint8Array, step: number | bigint, tensor: number, std: number, scale: number): void
-  /** These rows, scaled and rounded to a grid, added to 64-bit sums. */
-  gridSum(factors: TensorHandle, sums: TensorHandle, exponent: number): void
 }
 
 /**
@@ -402,6 +416,16 @@ export interface DeviceMemory {
 
 /** The report of `gristmill doctor`, as JSON text. */
 export declare function doctor(): string
+
+/** Gradients with noise, by layer. */
+export interface DpGradients {
+  /** The names of the layers. */
+  names: Array<string>
+  /** Whether each has a bias. */
+  biases: Array<boolean>
+  /** Weight of each, followed by its bias where it has one. */
+  tensors: Array<TensorHandle>
+}
 
 /** The examples of one step. */
 export interface DrawnBatch {
