@@ -174,16 +174,24 @@ export declare class ModelHandle {
 export declare class OptimizerHandle {
   /** An optimizer of these parameters; `options` is JSON text. */
   constructor(device: DeviceHandle, options: string, params: Array<TensorHandle>)
+  /** What was not taken as it was given. */
+  warnings(): Array<string>
   /** Releases it; what is under way with it is finished first. Does nothing the second time. */
   dispose(): void
   /** A step along these gradients, in the order of the parameters. The result is the JSON text of `StepReport`. */
   step(gradients: Array<TensorHandle>): Promise<string>
+  /** Adds these gradients, of the parameters with these names, to what the next step goes along. */
+  accumulate(names: Array<string>, gradients: Array<TensorHandle>): Promise<void>
+  /** A step along what was accumulated. The result is the JSON text of `StepReport`. */
+  stepAccumulated(): Promise<string>
   /** Bytes on the device: the JSON text of `OptimizerMemory`. */
   memory(): Promise<string>
   /** Everything that is needed to go on from here, as a safetensors file. */
   save(): Promise<Uint8Array>
   /** Goes on from such a file. */
   load(state: Uint8Array): Promise<void>
+  /** Goes on from a state of another program, as a safetensors file. */
+  importState(state: Uint8Array): Promise<void>
   /** Sets the learning rate of all groups. */
   setLr(lr: number): Promise<void>
   /** Gives a parameter its bases. */
@@ -334,6 +342,22 @@ export declare class TensorHandle {
   clippedGrad(dy: TensorHandle, offsets: TensorHandle, factors: TensorHandle, grad: TensorHandle, bias?: TensorHandle | undefined | null): void
   /** Both for one layer: norms and factors, and the path that was taken. */
   clipLinearFused(dy: TensorHandle, offsets: TensorHandle, grad: TensorHandle, bias: TensorHandle | undefined | null, weights: TensorHandle | undefined | null, maxNorm: number, rule: string, gamma?: number | undefined | null, path?: string | undefined | null): [TensorHandle[], string]
+  /** Factors that clip gradients with these squares of norms: factors and counts. */
+  clipFactors(maxNorms: TensorHandle, weights: TensorHandle | undefined | null, rule: string, gamma?: number | undefined | null): Array<TensorHandle>
+  /** Column sums of samples. */
+  segmentProduct(b: TensorHandle | undefined | null, offsets: TensorHandle): TensorHandle
+  /** These rows, scaled, added to a row. */
+  clippedSum(factors: TensorHandle, out: TensorHandle): void
+  /** Squares of the norms of the gradients that samples give a table at these ids. */
+  embeddingNorms(dy: TensorHandle, offsets: TensorHandle, vocabulary: number, paddingIdx?: number | undefined | null): TensorHandle
+  /** These gradients, each scaled, added to that of the table. */
+  clippedEmbeddingGrad(dy: TensorHandle, offsets: TensorHandle, factors: TensorHandle, grad: TensorHandle, paddingIdx?: number | undefined | null): void
+  /** What a table that is embedding and head adds to the squared norm of each sample, halved. */
+  tiedNorms(e: TensorHandle, h: TensorHandle, dlogits: TensorHandle, offsets: TensorHandle): TensorHandle
+  /** Gaussian noise added in place. */
+  addGaussianNoise(generator: string, key: Uint8Array, step: number | bigint, tensor: number, std: number, scale: number): void
+  /** These rows, scaled and rounded to a grid, added to 64-bit sums. */
+  gridSum(factors: TensorHandle, sums: TensorHandle, exponent: number): void
 }
 
 /**
