@@ -403,12 +403,14 @@ export class DpSgd implements Disposable {
 
   #gradients({ names, biases, tensors }: Native.DpGradients): DpGradients {
     const all = tensors.map((handle) => new Tensor<'f32'>(this.device, handle));
-    const given = all[Symbol.iterator]();
-    const next = (): Tensor<'f32'> => given.next().value as Tensor<'f32'>;
-    const entries = names.map((name, i): [string, DpGradient] => {
-      const weight = next();
-      return [name, biases[i] === true ? { weight, bias: next() } : { weight }];
-    });
+    const entries: [string, DpGradient][] = [];
+    let at = 0;
+    for (const [i, name] of names.entries()) {
+      const [weight, bias] = all.slice(at, at + (biases[i] === true ? 2 : 1));
+      if (weight === undefined) break;
+      entries.push([name, bias === undefined ? { weight } : { weight, bias }]);
+      at += bias === undefined ? 1 : 2;
+    }
     const dispose = (): void => all.forEach((tensor) => tensor.dispose());
     const gradients = Object.fromEntries(entries);
     return Object.defineProperty(gradients, Symbol.dispose, { value: dispose }) as unknown as DpGradients;
