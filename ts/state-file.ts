@@ -31,7 +31,8 @@ export async function writeWhole(path: string, bytes: Uint8Array): Promise<void>
     await writeFile(part, bytes);
     await rename(part, path);
   } catch (cause) {
-    await rm(part, { force: true });
+    // Where it could not be written there may be nothing to remove.
+    await rm(part, { force: true }).catch(() => undefined);
     throw unreadable(path, 'written', cause);
   }
 }
