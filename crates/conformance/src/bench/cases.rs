@@ -33,7 +33,7 @@ pub(super) struct BenchCase {
     pub(super) build: Build,
 }
 
-fn case<O: Into<Op>>(
+pub(super) fn case<O: Into<Op>>(
     op: &'static str,
     rest: impl std::fmt::Display,
     bind: Bind,
@@ -44,16 +44,16 @@ fn case<O: Into<Op>>(
 }
 
 /// Sizes that take a device about the same time: graphics processors have more to do, software ones less.
-struct Sizes {
+pub(super) struct Sizes {
     /// Elements of a long vector.
-    n: usize,
+    pub(super) n: usize,
     /// Rows of logits.
     rows: usize,
     /// Rows of hidden states.
     hidden: usize,
     /// Rows and columns of square factors.
-    square: usize,
-    vocab: usize,
+    pub(super) square: usize,
+    pub(super) vocab: usize,
     logits: DType,
 }
 
@@ -79,17 +79,17 @@ impl Sizes {
 }
 
 /// Standard normal numbers, made on the device.
-fn normal(device: &Device, dtype: DType, shape: &[usize]) -> Result<Tensor> {
+pub(super) fn normal(device: &Device, dtype: DType, shape: &[usize]) -> Result<Tensor> {
     let wide = device.philox(shape, Draw::Normal, 1, shape.len() as u64, 0)?;
     if dtype == DType::F32 { Ok(wide) } else { wide.cast(dtype) }
 }
 
-fn targets(device: &Device, rows: usize, vocab: usize) -> Result<Tensor> {
+pub(super) fn targets(device: &Device, rows: usize, vocab: usize) -> Result<Tensor> {
     device.tensor((0..rows).map(|i| (i * 7919 % vocab) as u32).collect(), [rows])
 }
 
 /// Offsets of documents of about this many tokens.
-fn documents(device: &Device, tokens: usize, length: usize) -> Result<Tensor> {
+pub(super) fn documents(device: &Device, tokens: usize, length: usize) -> Result<Tensor> {
     let mut offsets = vec![0u32];
     let mut at = 0;
     while at < tokens {
@@ -152,6 +152,7 @@ pub(super) fn cases(device: &Device) -> Vec<BenchCase> {
         exchanges(&s),
         optimizers(&s),
         clipping(&s),
+        super::samples::samples(&s),
     ]
     .into_iter()
     .flatten()

@@ -122,7 +122,7 @@ fn product(
 ) -> Case {
     let rows = rows_of(margins, lengths);
     let samples = lengths.len();
-    let index = if samples % 2 == 0 { DType::U32 } else { DType::I32 };
+    let index = if samples.is_multiple_of(2) { DType::U32 } else { DType::I32 };
     let both_name = if both { "ab" } else { "a" };
     let name = format!("{samples}in{rows}x{n}/{dtype}/{both_name}/{}+{}/{values}", margins[0], margins[1]);
     Case::new("segment_product", name, Bound::Error(sum_error(rows)), move |draw| {

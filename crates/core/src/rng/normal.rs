@@ -42,14 +42,14 @@ fn radius(high: u32, low: u32) -> f32 {
     let n = if near_one { 0.0 } else { n as f32 };
     // ln(1 + f) by the minimax polynomial of Cephes.
     let p = 7.037_683_6e-2;
-    let p = p * f + -1.151_461_03e-1;
+    let p = p * f + -1.151_461e-1;
     let p = p * f + 1.167_699_9e-1;
     let p = p * f + -1.242_014_1e-1;
     let p = p * f + 1.424_932_3e-1;
     let p = p * f + -1.666_805_7e-1;
     let p = p * f + 2.000_071_5e-1;
     let p = p * f + -2.499_999_4e-1;
-    let p = p * f + 3.333_333_1e-1;
+    let p = p * f + 3.333_333e-1;
     let square = f * f;
     let tail = p * f * square - 0.5 * square;
     // ln u = ln(1 + f) - n ln 2.

@@ -61,12 +61,11 @@ fn samples(offsets: Indices<'_>, rows: std::ops::Range<usize>) -> Vec<u32> {
     samples
 }
 
-/// The rows of the table that are named, each with the rows that name it.
-fn table_rows<'a>(
-    mut grad: &'a mut [f32],
-    d: usize,
-    order: &'a [(u32, u32)],
-) -> Vec<(&'a mut [f32], &'a [(u32, u32)])> {
+/// A row of the table, and the rows that name it with their id before each.
+type Named<'a> = (&'a mut [f32], &'a [(u32, u32)]);
+
+/// The rows of the table that are named.
+fn table_rows<'a>(mut grad: &'a mut [f32], d: usize, order: &'a [(u32, u32)]) -> Vec<Named<'a>> {
     let (mut at, mut tasks) = (0, Vec::new());
     for of_id in order.chunk_by(|a, b| a.0 == b.0) {
         let id = of_id[0].0 as usize;

@@ -7,8 +7,8 @@ use gristmill_ngram::normalize::NormalizerSpec;
 use crate::methods::{Method, Sums};
 use crate::spec::ScoreSpec;
 
-/// A model, or a pair of models, that gives losses to text and tokens: [`Ngrams`], [`Neural`],
-/// [`Adapted`](gristmill_ngram::adapt::Adapted), [`HashedWeights`], [`HashedLinear`].
+/// A model, or a pair of models, that gives losses to text and tokens: [`Ngrams`](super::Ngrams), [`Neural`](super::Neural),
+/// [`Adapted`](gristmill_ngram::adapt::Adapted), [`HashedWeights`](super::HashedWeights), [`HashedLinear`](super::HashedLinear).
 pub trait LossModel: Send + Sync {
     /// How many models: as many as the method has roles.
     fn models(&self) -> usize;

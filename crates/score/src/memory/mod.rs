@@ -1,11 +1,11 @@
 //! Scores for tables that are in memory: batches in, batches out.
 //!
 //! A [`MemoryScorer`] takes record batches with text, with token ids, or with the log-probabilities that one
-//! or two models gave to every token, and adds the columns of a [`ScoreSpec`]. Rows stay where they are, so
+//! or two models gave to every token, and adds the columns of a [`ScoreSpec`](crate::ScoreSpec). Rows stay where they are, so
 //! the result lies beside the input row by row. [`MemoryScorer::score_ipc`] does the same from Arrow IPC bytes
 //! to Arrow IPC bytes, which is how tables cross from other languages.
 //!
-//! Logits, and log-probabilities too if one is given, are scored on a [`Device`]:
+//! Logits, and log-probabilities too if one is given, are scored on a [`Device`](gristmill_core::Device):
 //! [`MemoryScorer::on`].
 //!
 //! ```
