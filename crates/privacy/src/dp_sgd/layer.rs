@@ -1,7 +1,4 @@
-use gristmill_core::ops::{
-    ClippedEmbeddingGrad, ClippedSum, EmbeddingNorms, NormsMethod, NormsOptions, Reduction, SegmentProduct,
-    TiedNorms,
-};
+use gristmill_core::ops::{EmbeddingOptions, NormsMethod, NormsOptions, Reduction};
 use gristmill_core::{Code, DType, Device, Error, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -209,16 +206,9 @@ impl Record {
         let (xs, dys) = (rows("xhat", &xhat)?, rows("dy", &dy)?);
         let [rows, n] = sizes(&xs);
         let offsets = places.offsets(offsets, &xhat, rows)?;
-        let samples = offsets.len().saturating_sub(1);
-        let product = |b: Option<Tensor>| {
-            let out = dys.device().empty(DType::F32, [samples, n])?;
-            let (a, offsets) = (dys.clone(), offsets.clone());
-            dys.device().run(SegmentProduct { a, b, offsets, out: out.clone() })?;
-            Ok::<_, Error>(out)
-        };
         let parts = Parts::Norm {
-            scale: product(Some(xs.clone()))?,
-            shift: if bias { Some(product(None)?) } else { None },
+            scale: dys.segment_product(Some(&xs), &offsets)?,
+            shift: if bias { Some(dys.segment_product(None, &offsets)?) } else { None },
         };
         let shape = LayerShape { kind: LayerKind::Norm, weight: vec![n], bias: bias.then_some(n) };
         Ok(Self::new(shape, parts, offsets))
@@ -251,14 +241,15 @@ impl Record {
     /// The squares of the norms of the samples' gradients, `[samples]`.
     pub(super) fn squared(&self) -> Result<Tensor> {
         let offsets = &self.offsets.tensor;
-        let out = || offsets.device().empty(DType::F32, [self.samples]);
         match &self.parts {
             Parts::Linear { x, dy, method } => {
                 let options = NormsOptions { bias: self.shape.bias.is_some(), method: *method };
                 x.tensor.per_sample_norms(&dy.tensor, offsets, options)
             }
             Parts::Embedding { ids, dy, padding_idx } => {
-                embedding_norms(&ids.tensor, &dy.tensor, offsets, self.shape.weight[0], *padding_idx, out()?)
+                let options =
+                    EmbeddingOptions { vocabulary: self.shape.weight[0], padding_idx: *padding_idx };
+                ids.tensor.embedding_norms(&dy.tensor, offsets, options)
             }
             Parts::Norm { scale, shift } => {
                 let total = scale.row_reduce(Reduction::SumSquares)?;
@@ -273,18 +264,9 @@ impl Record {
                 const CANCELLED: f32 = 1.0 / (1 << 15) as f32;
                 let options = NormsOptions { bias: self.shape.bias.is_some(), method: None };
                 let total = h.tensor.per_sample_norms(&dlogits.tensor, offsets, options)?;
-                let vocabulary = self.shape.weight[0];
-                let table = embedding_norms(&ids.tensor, &dy.tensor, offsets, vocabulary, None, out()?)?;
-                total.axpy(1.0, &table)?;
-                let cross = out()?;
-                offsets.device().run(TiedNorms {
-                    ids: ids.tensor.clone(),
-                    e: dy.tensor.clone(),
-                    h: h.tensor.clone(),
-                    dlogits: dlogits.tensor.clone(),
-                    offsets: offsets.clone(),
-                    out: cross.clone(),
-                })?;
+                let table = EmbeddingOptions { vocabulary: self.shape.weight[0], padding_idx: None };
+                total.axpy(1.0, &ids.tensor.embedding_norms(&dy.tensor, offsets, table)?)?;
+                let cross = ids.tensor.tied_norms(&dy.tensor, &h.tensor, &dlogits.tensor, offsets)?;
                 total.axpby(2.0, &cross, 1.0 + CANCELLED)?;
                 Ok(total)
             }
@@ -315,22 +297,18 @@ impl Record {
                 x.tensor.clipped_grad(&dy.tensor, offsets, factors, weight, bias.as_ref())
             }
             Parts::Embedding { ids, dy, padding_idx } => {
-                embedding_grad(&ids.tensor, &dy.tensor, offsets, factors, weight, *padding_idx)
+                ids.tensor.clipped_embedding_grad(&dy.tensor, offsets, factors, weight, *padding_idx)
             }
             Parts::Norm { scale, shift } => {
-                let add = |rows: &Tensor, out: &Tensor| {
-                    let (rows, factors, out) = (rows.clone(), factors.clone(), out.clone());
-                    offsets.device().run(ClippedSum { rows, factors, out })
-                };
-                add(scale, weight)?;
+                scale.clipped_sum(factors, weight)?;
                 match (shift, bias) {
-                    (Some(shift), Some(bias)) => add(shift, bias),
+                    (Some(shift), Some(bias)) => shift.clipped_sum(factors, bias),
                     _ => Ok(()),
                 }
             }
             Parts::Tied { ids, dy, h, dlogits } => {
                 h.tensor.clipped_grad(&dlogits.tensor, offsets, factors, weight, bias.as_ref())?;
-                embedding_grad(&ids.tensor, &dy.tensor, offsets, factors, weight, None)
+                ids.tensor.clipped_embedding_grad(&dy.tensor, offsets, factors, weight, None)
             }
         }
     }
@@ -358,41 +336,4 @@ fn flat(argument: &str, ids: &Tensor, rows: usize) -> Result<Tensor> {
         ));
     }
     ids.reshape([rows])
-}
-
-fn embedding_norms(
-    ids: &Tensor,
-    dy: &Tensor,
-    offsets: &Tensor,
-    vocabulary: usize,
-    padding_idx: Option<u32>,
-    out: Tensor,
-) -> Result<Tensor> {
-    dy.device().run(EmbeddingNorms {
-        ids: ids.clone(),
-        dy: dy.clone(),
-        offsets: offsets.clone(),
-        out: out.clone(),
-        vocabulary,
-        padding_idx,
-    })?;
-    Ok(out)
-}
-
-fn embedding_grad(
-    ids: &Tensor,
-    dy: &Tensor,
-    offsets: &Tensor,
-    factors: &Tensor,
-    grad: &Tensor,
-    padding_idx: Option<u32>,
-) -> Result<()> {
-    dy.device().run(ClippedEmbeddingGrad {
-        ids: ids.clone(),
-        dy: dy.clone(),
-        offsets: offsets.clone(),
-        factors: factors.clone(),
-        grad: grad.clone(),
-        padding_idx,
-    })
 }
