@@ -259,6 +259,18 @@ pub(super) fn cases() -> Vec<Case> {
     [norms(), sums(), fused()].into_iter().flatten().collect()
 }
 
+/// Samples of all lengths, with rows before and behind that belong to nobody.
+fn ragged(dtype: DType, kind: Kind) -> Linear {
+    Linear {
+        dtype,
+        kind,
+        offsets: DType::I32,
+        margins: [3, 40],
+        bias: true,
+        ..Linear::new(&[37, 2, 0, 64, 1, 30], [40, 27])
+    }
+}
+
 fn norms() -> Vec<Case> {
     let mut cases = Vec::new();
     for method in NormsMethod::ALL {
@@ -273,14 +285,7 @@ fn norms() -> Vec<Case> {
         }
         cases.push(Linear::new(&[70, 9], [600, 7]).norms(method));
         for dtype in DType::FLOATS {
-            let of = |kind| Linear {
-                dtype,
-                kind,
-                offsets: DType::I32,
-                margins: [3, 40],
-                bias: true,
-                ..Linear::new(&[37, 2, 0, 64, 1, 30], [40, 27])
-            };
+            let of = |kind| ragged(dtype, kind);
             cases.push(of(Kind::Plain(Values::Normal(1.0))).norms(method));
             cases.push(of(Kind::Plain(Values::Normal(1.0))).norms(method).viewed());
             cases.push(of(Kind::Plain(Values::Zeros)).norms(method));
@@ -290,7 +295,7 @@ fn norms() -> Vec<Case> {
             cases.push(of(Kind::CommonGradients(30.0)).norms(method));
             cases.push(of(Kind::Alternating(30.0)).norms(method));
             for with in [f64::NAN, f64::INFINITY] {
-                cases.push(Linear { kind: Kind::Poisoned(with), ..of(Kind::Poisoned(with)) }.norms(method));
+                cases.push(of(Kind::Poisoned(with)).norms(method));
             }
         }
         cases.push(Linear { kind: Kind::Scaled(12), ..Linear::new(&[40, 3], [40, 27]) }.norms(method));
@@ -311,14 +316,7 @@ fn sums() -> Vec<Case> {
         cases.push(Linear::new(lengths, [20, 12]).clipped());
     }
     for dtype in DType::FLOATS {
-        let of = |kind| Linear {
-            dtype,
-            kind,
-            offsets: DType::I32,
-            margins: [3, 40],
-            bias: true,
-            ..Linear::new(&[37, 2, 0, 64, 1, 30], [40, 27])
-        };
+        let of = |kind| ragged(dtype, kind);
         for values in [Values::Normal(1.0), Values::Zeros, Values::Cancelling] {
             cases.push(of(Kind::Plain(values)).clipped());
         }
@@ -353,14 +351,7 @@ fn fused() -> Vec<Case> {
             cases.push(Linear::new(lengths, [20, 12]).fused(ClipRule::Flat, 20.0, false, path));
         }
         for dtype in DType::FLOATS {
-            let of = |kind| Linear {
-                dtype,
-                kind,
-                offsets: DType::I32,
-                margins: [3, 40],
-                bias: true,
-                ..Linear::new(&[37, 2, 0, 64, 1, 30], [40, 27])
-            };
+            let of = |kind| ragged(dtype, kind);
             for kind in [
                 Kind::Plain(Values::Normal(1.0)),
                 Kind::Plain(Values::Zeros),
