@@ -11,12 +11,11 @@ import {
   DisposedError,
   DpSgd,
   type DpSgdOptions,
-  GristmillError,
   openDevice,
   PoissonSampler,
   type Tensor,
 } from '../ts/index.js';
-import { put, scratch } from './helpers.js';
+import { failure, put, scratch } from './helpers.js';
 
 let device: Device;
 beforeAll(async () => {
@@ -45,17 +44,6 @@ const of = (data: number[], ...shape: number[]): Tensor<'f32'> => device.tensor(
 /** Two samples: the gradients of the weight are [[3, 4]] and [[0.3, 0.4]], of norms 5 and 0.5. */
 function record(dp: DpSgd, name = 'w'): string {
   return dp.linear(name, { x: of([3, 4, 0.3, 0.4], 2, 2), dy: of([1, 1], 2, 1) });
-}
-
-async function failure(work: () => unknown): Promise<GristmillError> {
-  const error: unknown = await Promise.resolve()
-    .then(work)
-    .then(
-      () => new Error('it succeeded'),
-      (reason: unknown) => reason,
-    );
-  expect(error).toBeInstanceOf(GristmillError);
-  return error as GristmillError;
 }
 
 /** Clipped to 1, summed, divided by 2: (0.6, 0.8) and (0.3, 0.4), and noise of 0.0005. */

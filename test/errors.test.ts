@@ -9,7 +9,6 @@ import {
   combine,
   ERROR_CODES,
   fit,
-  GristmillError,
   JobMismatchError,
   perplexity,
   rate,
@@ -17,16 +16,7 @@ import {
   score,
   select,
 } from '../ts/index.js';
-import { jsonl, put, root, scratch, smallPool } from './helpers.js';
-
-async function failure(work: PromiseLike<unknown>): Promise<GristmillError> {
-  const error: unknown = await Promise.resolve(work).then(
-    () => new Error('it succeeded'),
-    (reason: unknown) => reason,
-  );
-  expect(error).toBeInstanceOf(GristmillError);
-  return error as GristmillError;
-}
+import { failure, jsonl, put, root, scratch, smallPool } from './helpers.js';
 
 test('the codes are those of the engine, and one of the loader', () => {
   const source = readFileSync(join(root, 'crates/core/src/error.rs'), 'utf8');

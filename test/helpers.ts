@@ -7,8 +7,9 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
 
-import { onTestFinished } from 'vitest';
+import { expect, onTestFinished } from 'vitest';
 
+import { GristmillError } from '../ts/errors.js';
 import { corpora } from '../ts/scripts/corpora.js';
 import { cargoBinary } from '../ts/scripts/run.js';
 
@@ -25,6 +26,18 @@ export interface Doc {
   id: string;
   text: string;
   label: string;
+}
+
+/** The error of a call, or of a promise, that must fail with one of ours. */
+export async function failure(work: (() => unknown) | PromiseLike<unknown>): Promise<GristmillError> {
+  const error: unknown = await Promise.resolve()
+    .then(() => (typeof work === 'function' ? work() : work))
+    .then(
+      () => new Error('it succeeded'),
+      (reason: unknown) => reason,
+    );
+  expect(error).toBeInstanceOf(GristmillError);
+  return error as GristmillError;
 }
 
 /** A directory that goes away with the test. */

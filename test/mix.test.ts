@@ -17,7 +17,6 @@ import {
   fitLaw,
   fitMixtureRegression,
   graphCut,
-  GristmillError,
   kmeans,
   loadLaw,
   logDeterminant,
@@ -38,25 +37,7 @@ import {
   solveMixtureRatio,
   subset,
 } from '../ts/index.js';
-import { cli, corpora, jsonl, put, scratch } from './helpers.js';
-
-async function failure(work: (() => unknown) | PromiseLike<unknown>): Promise<GristmillError> {
-  const error: unknown = await Promise.resolve(typeof work === 'function' ? undefined : work).then(
-    () => {
-      if (typeof work === 'function') {
-        try {
-          work();
-        } catch (thrown) {
-          return thrown;
-        }
-      }
-      return new Error('it succeeded');
-    },
-    (reason: unknown) => reason,
-  );
-  expect(error).toBeInstanceOf(GristmillError);
-  return error as GristmillError;
-}
+import { cli, corpora, failure, jsonl, put, scratch } from './helpers.js';
 
 /** Runs whose loss on `val` falls with code, steeply at first. */
 async function runs(

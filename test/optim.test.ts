@@ -11,14 +11,13 @@ import {
   Conda,
   type Device,
   GaLore,
-  GristmillError,
   Muon,
   openDevice,
   type Optimizer,
   optimizerMemory,
   type Tensor,
 } from '../ts/index.js';
-import { cli, put, scratch } from './helpers.js';
+import { cli, failure, put, scratch } from './helpers.js';
 
 let device: Device;
 beforeAll(async () => {
@@ -55,17 +54,6 @@ async function descend(
     expect(report).toMatchObject({ step: i + 1, applied: true, skipped: 0 });
   }
   return [before, await loss()];
-}
-
-async function failure(work: () => unknown): Promise<GristmillError> {
-  const error: unknown = await Promise.resolve()
-    .then(work)
-    .then(
-      () => new Error('it succeeded'),
-      (reason: unknown) => reason,
-    );
-  expect(error).toBeInstanceOf(GristmillError);
-  return error as GristmillError;
 }
 
 describe('optimizers', () => {
