@@ -28,19 +28,21 @@ pub fn leading_vectors(x: &Tensor, rank: usize, right: bool) -> Result<Tensor> {
         false => (matrix.as_ref(), matrix.transpose()),
     };
     faer::linalg::matmul::matmul(gram.as_mut(), faer::Accum::Replace, a, b, 1.0, Par::rayon(0));
-    let vectors = eigenvectors(&gram)?;
+    let (_, vectors) = eigen(&gram)?;
     let rank = rank.min(side);
     to_device(x.device(), side, rank, |i, j| vectors[(i, side - 1 - j)])
 }
 
-/// The eigenvectors of a symmetric matrix, as columns, eigenvalues ascending.
-pub(super) fn eigenvectors(gram: &Mat<f64>) -> Result<Mat<f64>> {
+/// Eigenvalues, ascending, and eigenvectors, as columns, of a symmetric matrix.
+pub(super) fn eigen(gram: &Mat<f64>) -> Result<(Vec<f64>, Mat<f64>)> {
     let fails = |e| Error::new(Code::Internal, format!("the eigendecomposition did not converge: {e:?}"));
-    Ok(gram.self_adjoint_eigen(Side::Lower).map_err(fails)?.U().to_owned())
+    let eigen = gram.self_adjoint_eigen(Side::Lower).map_err(fails)?;
+    let values = eigen.S().column_vector().iter().copied().collect();
+    Ok((values, eigen.U().to_owned()))
 }
 
 /// Columns on a device, each with the sign that makes its greatest component positive.
-pub(super) fn to_device(
+fn to_device(
     device: &Device,
     rows: usize,
     columns: usize,

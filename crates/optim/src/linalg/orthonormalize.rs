@@ -1,4 +1,5 @@
-use faer::Mat;
+use faer::linalg::triangular_inverse::invert_lower_triangular;
+use faer::{Mat, Par, Side};
 use gristmill_core::ops::MatmulOptions;
 use gristmill_core::{Code, Error, Result, Tensor};
 
@@ -21,6 +22,44 @@ const PASSES: usize = 4;
 /// # Errors
 /// [`Code::ShapeMismatch`], [`Code::DtypeMismatch`], [`Code::InvalidValue`] for what is not finite; those of the device.
 pub fn orthonormalize(x: &Tensor) -> Result<Tensor> {
+    let columns = checked(x)?;
+    orthonormal(x, &vec![1.0; columns])
+}
+
+/// The same, where every column has this sign (or factor) first.
+pub(super) fn orthonormal(x: &Tensor, signs: &[f64]) -> Result<Tensor> {
+    let columns = checked(x)?;
+    let mut q = x.clone();
+    for pass in 0..PASSES {
+        let gram = gram_of(&q)?;
+        let Some(mut factor) = inverse_factor(&gram) else { return householder(x, signs) };
+        if pass == 0 {
+            for (j, sign) in signs.iter().enumerate() {
+                (0..=j).for_each(|i| factor[(i, j)] *= sign);
+            }
+        }
+        q = times(&q, &factor)?;
+        let one = |i, j| f64::from(u8::from(i == j));
+        let distance = |(i, j): (usize, usize)| (gram[(i, j)] - one(i, j)).abs();
+        let entries = (0..columns).flat_map(|j| (0..columns).map(move |i| (i, j)));
+        if entries.map(distance).fold(0.0, f64::max) < LAST {
+            return Ok(q);
+        }
+    }
+    householder(x, signs)
+}
+
+/// Columns of the same span, near enough to orthonormal that a product with them loses nothing: a single pass.
+pub(super) fn well_conditioned(x: &Tensor) -> Result<Tensor> {
+    let columns = checked(x)?;
+    match inverse_factor(&gram_of(x)?) {
+        Some(factor) => times(x, &factor),
+        None => householder(x, &vec![1.0; columns]),
+    }
+}
+
+/// How many columns there are: not more than rows.
+fn checked(x: &Tensor) -> Result<usize> {
     let [rows, columns] = **x.shape() else {
         return Err(
             Error::new(Code::ShapeMismatch, format!("expected a matrix, given {}", x.shape())).at_column("x")
@@ -31,84 +70,55 @@ pub fn orthonormalize(x: &Tensor) -> Result<Tensor> {
             Error::new(Code::ShapeMismatch, format!("{columns} columns in {rows} dimensions")).at_column("x")
         );
     }
-    let mut q = x.clone();
-    for _ in 0..PASSES {
-        let gram = gram_of(&q)?;
-        if gram.iter().any(|x| !x.is_finite()) {
-            return Err(Error::new(Code::InvalidValue, "expected finite numbers").at_column("x"));
-        }
-        let Some(factor) = inverse_factor(&gram, columns) else { return householder(x, rows, columns) };
-        let distance = gram
-            .iter()
-            .enumerate()
-            .map(|(i, g)| (g - f64::from(u8::from(i / columns == i % columns))).abs())
-            .fold(0.0, f64::max);
-        let factor = x.device().tensor(factor.iter().map(|&x| x as f32).collect(), [columns, columns])?;
-        q = q.matmul(&factor, MatmulOptions::default())?;
-        if distance < LAST {
-            return Ok(q);
-        }
+    Ok(columns)
+}
+
+/// `qᵀq`, as the device has it.
+///
+/// # Errors
+/// [`Code::InvalidValue`] for what is not finite; those of the device.
+pub(super) fn gram_of(q: &Tensor) -> Result<Mat<f64>> {
+    let (_, n) = q.shape().rows_cols();
+    let gram = q.matmul(q, MatmulOptions { trans_a: true, ..Default::default() })?.to_vec::<f32>()?;
+    if gram.iter().any(|x| !x.is_finite()) {
+        return Err(Error::new(Code::InvalidValue, "expected finite numbers").at_column("x"));
     }
-    householder(x, rows, columns)
+    Ok(Mat::from_fn(n, n, |i, j| f64::from(gram[i * n + j])))
 }
 
-/// `qᵀq`, by rows.
-fn gram_of(q: &Tensor) -> Result<Vec<f64>> {
-    let gram = q.matmul(q, MatmulOptions { trans_a: true, ..Default::default() })?;
-    Ok(gram.to_vec::<f32>()?.into_iter().map(f64::from).collect())
+/// `q` times a matrix of the host.
+pub(super) fn times(q: &Tensor, factor: &Mat<f64>) -> Result<Tensor> {
+    let (rows, columns) = (factor.nrows(), factor.ncols());
+    let values = (0..rows * columns).map(|i| factor[(i / columns, i % columns)] as f32).collect();
+    q.matmul(&q.device().tensor(values, [rows, columns])?, MatmulOptions::default())
 }
 
-/// The inverse of the upper Cholesky factor of a symmetric matrix, by rows; `None` where it is not positive definite beyond
-/// rounding.
-fn inverse_factor(gram: &[f64], n: usize) -> Option<Vec<f64>> {
-    let scales: Vec<f64> = (0..n).map(|i| gram[i * n + i].sqrt()).collect();
+/// The inverse of the upper Cholesky factor of a symmetric matrix; `None` where it is not positive definite beyond rounding.
+fn inverse_factor(gram: &Mat<f64>) -> Option<Mat<f64>> {
+    let n = gram.nrows();
+    let scales: Vec<f64> = (0..n).map(|i| gram[(i, i)].sqrt()).collect();
     if scales.iter().any(|&s| s <= 0.0 || !(1.0 / s).is_finite()) {
         return None;
     }
-    // The lower factor, by rows, of the matrix with ones on its diagonal.
-    let mut lower = vec![0.0; n * n];
-    for i in 0..n {
-        for j in 0..=i {
-            let (before, row) = lower.split_at_mut(i * n);
-            let other = if j == i { &row[..j] } else { &before[j * n..j * n + j] };
-            let dot: f64 = row[..j].iter().zip(other).map(|(a, b)| a * b).sum();
-            let rest = gram[i * n + j] / (scales[i] * scales[j]) - dot;
-            row[j] = match i == j {
-                true if rest < LEAST_PIVOT => return None,
-                true => rest.sqrt(),
-                false => rest / before[j * n + j],
-            };
-        }
+    // With ones on the diagonal, so that pivots can be compared with one bound.
+    let unit = Mat::from_fn(n, n, |i, j| gram[(i, j)] / (scales[i] * scales[j]));
+    let cholesky = unit.llt(Side::Lower).ok()?;
+    let lower = cholesky.L();
+    if (0..n).any(|i| lower[(i, i)].powi(2) < LEAST_PIVOT) {
+        return None;
     }
-    // The inverse of the lower factor, by rows; its transpose is that of the upper one.
-    let mut inverse = vec![0.0; n * n];
-    for i in 0..n {
-        let (before, row) = inverse.split_at_mut(i * n);
-        row[i] = 1.0;
-        for k in 0..i {
-            let factor = lower[i * n + k];
-            if factor != 0.0 {
-                row[..=k].iter_mut().zip(&before[k * n..=k * n + k]).for_each(|(x, y)| *x -= factor * y);
-            }
-        }
-        let pivot = lower[i * n + i];
-        row[..=i].iter_mut().for_each(|x| *x /= pivot);
-    }
-    let mut upper = vec![0.0; n * n];
-    for (i, scale) in scales.iter().enumerate() {
-        for j in i..n {
-            upper[i * n + j] = inverse[j * n + i] / scale;
-        }
-    }
-    Some(upper)
+    let mut inverse = Mat::zeros(n, n);
+    invert_lower_triangular(inverse.as_mut(), lower, Par::rayon(0));
+    Some(Mat::from_fn(n, n, |i, j| if i <= j { inverse[(j, i)] / scales[i] } else { 0.0 }))
 }
 
-fn householder(x: &Tensor, rows: usize, columns: usize) -> Result<Tensor> {
+fn householder(x: &Tensor, signs: &[f64]) -> Result<Tensor> {
+    let (rows, columns) = x.shape().rows_cols();
     let values = x.to_vec::<f32>()?;
     // Of one length, so that small columns are not lost beside large ones.
     let scale = |j: usize| {
         let norm = (0..rows).map(|i| f64::from(values[i * columns + j]).powi(2)).sum::<f64>().sqrt();
-        if norm > 0.0 { 1.0 / norm } else { 0.0 }
+        if norm > 0.0 { signs[j] / norm } else { 0.0 }
     };
     let scales: Vec<f64> = (0..columns).map(scale).collect();
     let matrix = Mat::from_fn(rows, columns, |i, j| f64::from(values[i * columns + j]) * scales[j]);

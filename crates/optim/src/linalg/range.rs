@@ -2,8 +2,9 @@ use faer::Mat;
 use gristmill_core::ops::{Draw, MatmulOptions};
 use gristmill_core::{Code, Error, Result, Tensor};
 
-use super::exact::{eigenvectors, to_device};
-use super::{f32_of, orthonormalize, sum_squares};
+use super::exact::eigen;
+use super::orthonormalize::{gram_of, orthonormal, times, well_conditioned};
+use super::{f32_of, sum_squares};
 
 /// How [`range_find`] works.
 #[derive(Debug, Clone)]
@@ -12,15 +13,12 @@ pub struct RangeOptions {
     pub rank: usize,
     /// Random directions beyond the rank; 8 by default. Those that capture least are dropped in the end.
     pub oversample: usize,
-    /// Passes of the power iteration; 2 by default. A start from another basis is itself half a pass.
+    /// Passes of the power iteration after the first, two products of the matrix each; 1 by default.
     pub power: usize,
-    /// A basis to start from instead of random directions, `[side, rank]`: with no power pass of its own it costs two
-    /// products of the matrix.
+    /// A basis to start from instead of random directions, `[side, rank]`.
     pub start: Option<Tensor>,
     /// Whether the basis is of the right side; of the left by default.
     pub right: bool,
-    /// Whether the basis is turned to singular vectors, as a decomposition would give them; so by default.
-    pub align: bool,
     /// What random directions are drawn with.
     pub seed: u64,
 }
@@ -28,17 +26,18 @@ pub struct RangeOptions {
 impl RangeOptions {
     /// The defaults, for this rank.
     pub fn new(rank: usize) -> Self {
-        Self { rank, oversample: 8, power: 2, start: None, right: false, align: true, seed: 0 }
+        Self { rank, oversample: 8, power: 1, start: None, right: false, seed: 0 }
     }
 }
 
 /// An orthonormal basis that captures most of the energy of `x` that as many dimensions can: `[rows, rank]`, or with
-/// `right` `[columns, rank]`, `f32` (Halko, Martinsson and Tropp 2011, algorithms 4.3 and 5.3, with CholeskyQR2 for QR).
+/// `right` `[columns, rank]`, `f32` (Halko, Martinsson and Tropp 2011, algorithm 4.4, with CholeskyQR2 for QR).
 ///
-/// With `g` the matrix or its transpose, as the side asks: `Y = g Ω`, then `Y ← g (gᵀ Y)` for every power pass, or
-/// `Y = g (gᵀ P)` for a start from `P`; an orthonormal basis of it; and with `align` (or more directions than the rank)
-/// its rotation to the eigenvectors of `(Qᵀ g)(Qᵀ g)ᵀ`, of which those of the greatest eigenvalues stay. Signs are such
-/// that the greatest component of a vector is positive, or, from a start, that it agrees with what it was.
+/// With `g` the matrix or its transpose, as the side asks, a pass is `Z = orth(gᵀ Q)`, `Y = g Z`: from random directions
+/// `Q`, or from the basis before, for which one pass is enough. As `Z` is orthonormal, eigenvectors of `YᵀY` turn the
+/// columns of `Y` to approximations of the singular vectors of `g`, without a further product of the matrix; those of the
+/// greatest eigenvalues stay, first the greatest. Signs are such that the greatest component of a vector is positive, or,
+/// from a start, that it agrees with what it was.
 ///
 /// # Errors
 /// [`Code::ShapeMismatch`], [`Code::InvalidArgument`] for a rank of 0 or beyond the smaller side,
@@ -61,82 +60,60 @@ pub fn range_find(x: &Tensor, options: &RangeOptions) -> Result<Tensor> {
     // Products of the matrix, or its transpose, from this side to the other, and back.
     let forth = |y: &Tensor| x.matmul(y, MatmulOptions { trans_a: !right, ..Default::default() });
     let back = |y: &Tensor| x.matmul(y, MatmulOptions { trans_a: right, ..Default::default() });
-    let sketch = match &options.start {
+    let mut basis = match &options.start {
+        Some(start) if **start.shape() == [side, rank] => f32_of(start)?,
         Some(start) => {
-            if **start.shape() != [side, rank] {
-                return Err(Error::new(
-                    Code::ShapeMismatch,
-                    format!("expected [{side}, {rank}], given {}", start.shape()),
-                )
-                .at_column("start"));
-            }
-            back(&forth(&f32_of(start)?)?)?
+            let what = format!("expected [{side}, {rank}], given {}", start.shape());
+            return Err(Error::new(Code::ShapeMismatch, what).at_column("start"));
         }
         None => {
             let width = (rank + options.oversample).min(side.min(other));
-            back(&x.device().philox([other, width], Draw::Normal, options.seed, 0, 0)?)?
+            x.device().philox([side, width], Draw::Normal, options.seed, 0, 0)?
         }
     };
-    let mut basis = orthonormalize(&sketch)?;
     for _ in 0..options.power {
-        basis = orthonormalize(&back(&forth(&basis)?)?)?;
+        basis = well_conditioned(&back(&well_conditioned(&forth(&basis)?)?)?)?;
     }
-    let width = basis.shape()[1];
-    if width == rank && !options.align {
-        return Ok(basis);
-    }
-    let inner = forth(&basis)?;
-    let gram =
-        inner.matmul(&inner, MatmulOptions { trans_a: true, ..Default::default() })?.to_vec::<f32>()?;
-    let gram = Mat::from_fn(width, width, |i, j| f64::from(gram[i * width + j]));
-    let vectors = eigenvectors(&gram)?;
-    let turn = to_device(x.device(), width, rank, |i, j| vectors[(i, width - 1 - j)])?;
-    let turned = basis.matmul(&turn, MatmulOptions::default())?;
-    let signs = signs(&turned, options.start.as_ref())?;
-    if signs.iter().all(|&sign| sign) {
-        return Ok(turned);
-    }
-    let turn = turn.to_vec::<f32>()?;
-    let turn =
-        to_device_as_is(
-            x,
-            width,
-            rank,
-            |i, j| if signs[j] { turn[i * rank + j] } else { -turn[i * rank + j] },
-        )?;
-    basis.matmul(&turn, MatmulOptions::default())
+    turned(&back(&well_conditioned(&forth(&basis)?)?)?, rank, options.start.as_ref())
 }
 
-fn to_device_as_is(
-    x: &Tensor,
-    rows: usize,
-    columns: usize,
-    entry: impl Fn(usize, usize) -> f32,
-) -> Result<Tensor> {
-    x.device().tensor((0..rows * columns).map(|i| entry(i / columns, i % columns)).collect(), [rows, columns])
+/// What is least of the greatest eigenvalue is noise of `f32`, and is not made larger.
+const LEAST_EIGENVALUE: f64 = 1e-12;
+
+/// An orthonormal basis of the leading directions of the columns of `y`, orthogonal to each other in their order.
+fn turned(y: &Tensor, rank: usize, start: Option<&Tensor>) -> Result<Tensor> {
+    let (values, vectors) = eigen(&gram_of(y)?)?;
+    let width = values.len();
+    let greatest = values[width - 1];
+    let turn = Mat::from_fn(width, rank, |i, j| {
+        let at = width - 1 - j;
+        let value = values[at].max(LEAST_EIGENVALUE * greatest);
+        if value > 0.0 { vectors[(i, at)] / value.sqrt() } else { vectors[(i, at)] }
+    });
+    let turned = times(y, &turn)?;
+    orthonormal(&turned, &signs(&turned, start)?)
 }
 
-/// Whether each column keeps its sign.
-fn signs(basis: &Tensor, start: Option<&Tensor>) -> Result<Vec<bool>> {
-    let (rows, rank) = basis.shape().rows_cols();
-    let values = basis.to_vec::<f32>()?;
-    let before = start.map(|start| f32_of(start)?.to_vec::<f32>()).transpose()?;
-    Ok((0..rank)
-        .map(|j| match &before {
-            Some(before) => {
-                let dot: f64 = (0..rows)
-                    .map(|i| f64::from(values[i * rank + j]) * f64::from(before[i * rank + j]))
-                    .sum();
-                dot >= 0.0
+/// The sign of each column.
+fn signs(basis: &Tensor, start: Option<&Tensor>) -> Result<Vec<f64>> {
+    let (_, rank) = basis.shape().rows_cols();
+    let rows = basis.to_vec::<f32>()?;
+    let mut sums = vec![0f32; rank];
+    match start {
+        Some(start) => {
+            for (row, before) in rows.chunks(rank).zip(f32_of(start)?.to_vec::<f32>()?.chunks(rank)) {
+                sums.iter_mut().zip(row.iter().zip(before)).for_each(|(sum, (a, b))| *sum += a * b);
             }
-            None => {
-                let greatest = (0..rows)
-                    .map(|i| values[i * rank + j])
-                    .fold(0f32, |a, x| if x.abs() > a.abs() { x } else { a });
-                greatest >= 0.0
+        }
+        None => {
+            for row in rows.chunks(rank) {
+                sums.iter_mut()
+                    .zip(row)
+                    .for_each(|(most, x)| *most = if x.abs() > most.abs() { *x } else { *most });
             }
-        })
-        .collect())
+        }
+    }
+    Ok(sums.into_iter().map(|sum| if sum < 0.0 { -1.0 } else { 1.0 }).collect())
 }
 
 /// The share of the energy of `x`, the sum of its squares, that lies in the span of an orthonormal `basis` of its left (or

@@ -93,6 +93,35 @@ fn a_range_captures_nearly_what_the_best_one_does() {
 }
 
 #[test]
+fn a_range_is_turned_to_singular_vectors_and_keeps_the_signs_of_its_start() {
+    for device in devices() {
+        let (rank, right) = (12, false);
+        let x = with_spectrum(&device, 90, 160, 1.0);
+        let options = RangeOptions { right, seed: 5, ..RangeOptions::new(rank) };
+        let cold = range_find(&x, &options).unwrap();
+        let flipped = cold.scale(-1.0).unwrap();
+        let warm = |start: &Tensor| {
+            range_find(&x, &RangeOptions { start: Some(start.clone()), power: 0, ..options.clone() }).unwrap()
+        };
+        for basis in [&cold, &warm(&cold)] {
+            // Singular values of 1, 1/2, 1/3 in their order, and no vector that has something of another.
+            let inner = x.matmul(basis, MatmulOptions { trans_a: true, ..Default::default() }).unwrap();
+            let gram =
+                host(&inner.matmul(&inner, MatmulOptions { trans_a: true, ..Default::default() }).unwrap());
+            for (at, &entry) in gram.iter().enumerate() {
+                let (i, j) = (at / rank, at % rank);
+                let wanted = if i == j { ((i + 1) as f64).powi(-2) } else { 0.0 };
+                let unit = 1.0 / ((i + 1) * (j + 1)) as f64;
+                assert!((f64::from(entry) - wanted).abs() < 0.1 * unit, "{i} {j}: {entry}");
+            }
+        }
+        let [one, other] = [&cold, &flipped].map(|start| host(&warm(start)));
+        assert!(one.iter().zip(&other).all(|(a, b)| *a == -b));
+        assert!(one.iter().zip(host(&cold)).filter(|(a, b)| (**a > 0.0) == (*b > 0.0)).count() > 900);
+    }
+}
+
+#[test]
 fn newton_schulz_brings_singular_values_into_a_band() {
     for device in devices() {
         for (rows, columns) in [(40, 40), (64, 24), (24, 64)] {
