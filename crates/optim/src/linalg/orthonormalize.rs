@@ -8,6 +8,8 @@ use gristmill_core::{Code, Error, Result, Tensor};
 const LAST: f64 = 1e-2;
 /// The least pivot of a Gram matrix of unit columns that is no rounding of `f32`.
 const LEAST_PIVOT: f64 = 1e-5;
+/// The least pivot of columns that are nearly orthogonal.
+const PIVOT_OF_ORTHOGONAL: f64 = 0.1;
 /// Passes at the most: each about squares the distance.
 const PASSES: usize = 4;
 
@@ -32,7 +34,7 @@ pub(super) fn orthonormal(x: &Tensor, signs: &[f64]) -> Result<Tensor> {
     let mut q = x.clone();
     for pass in 0..PASSES {
         let gram = gram_of(&q)?;
-        let Some(mut factor) = inverse_factor(&gram) else { return householder(x, signs) };
+        let Some(mut factor) = inverse_factor(&gram, LEAST_PIVOT) else { return householder(x, signs) };
         if pass == 0 {
             for (j, sign) in signs.iter().enumerate() {
                 (0..=j).for_each(|i| factor[(i, j)] *= sign);
@@ -52,9 +54,18 @@ pub(super) fn orthonormal(x: &Tensor, signs: &[f64]) -> Result<Tensor> {
 /// Columns of the same span, near enough to orthonormal that a product with them loses nothing: a single pass.
 pub(super) fn well_conditioned(x: &Tensor) -> Result<Tensor> {
     let columns = checked(x)?;
-    match inverse_factor(&gram_of(x)?) {
+    match inverse_factor(&gram_of(x)?, LEAST_PIVOT) {
         Some(factor) => times(x, &factor),
         None => householder(x, &vec![1.0; columns]),
+    }
+}
+
+/// The columns as they are, and what makes them orthonormal, where a product with them loses nothing even before: where they
+/// are nearly orthogonal, whatever their lengths. Otherwise [`well_conditioned`] columns.
+pub(super) fn nearly_orthogonal(x: Tensor) -> Result<(Tensor, Option<Mat<f64>>)> {
+    match inverse_factor(&gram_of(&x)?, PIVOT_OF_ORTHOGONAL) {
+        Some(factor) => Ok((x, Some(factor))),
+        None => Ok((well_conditioned(&x)?, None)),
     }
 }
 
@@ -93,8 +104,9 @@ pub(super) fn times(q: &Tensor, factor: &Mat<f64>) -> Result<Tensor> {
     q.matmul(&q.device().tensor(values, [rows, columns])?, MatmulOptions::default())
 }
 
-/// The inverse of the upper Cholesky factor of a symmetric matrix; `None` where it is not positive definite beyond rounding.
-fn inverse_factor(gram: &Mat<f64>) -> Option<Mat<f64>> {
+/// The inverse of the upper Cholesky factor of a symmetric matrix; `None` where a pivot is less than this, beside ones on the
+/// diagonal of the matrix.
+fn inverse_factor(gram: &Mat<f64>, least_pivot: f64) -> Option<Mat<f64>> {
     let n = gram.nrows();
     let scales: Vec<f64> = (0..n).map(|i| gram[(i, i)].sqrt()).collect();
     if scales.iter().any(|&s| s <= 0.0 || !(1.0 / s).is_finite()) {
@@ -104,7 +116,7 @@ fn inverse_factor(gram: &Mat<f64>) -> Option<Mat<f64>> {
     let unit = Mat::from_fn(n, n, |i, j| gram[(i, j)] / (scales[i] * scales[j]));
     let cholesky = unit.llt(Side::Lower).ok()?;
     let lower = cholesky.L();
-    if (0..n).any(|i| lower[(i, i)].powi(2) < LEAST_PIVOT) {
+    if (0..n).any(|i| lower[(i, i)].powi(2) < least_pivot) {
         return None;
     }
     let mut inverse = Mat::zeros(n, n);

@@ -3,7 +3,7 @@ use gristmill_core::ops::{Draw, MatmulOptions};
 use gristmill_core::{Code, Error, Result, Tensor};
 
 use super::exact::eigen;
-use super::orthonormalize::{gram_of, orthonormal, times, well_conditioned};
+use super::orthonormalize::{gram_of, nearly_orthogonal, orthonormal, times, well_conditioned};
 use super::{f32_of, sum_squares};
 
 /// How [`range_find`] works.
@@ -74,15 +74,20 @@ pub fn range_find(x: &Tensor, options: &RangeOptions) -> Result<Tensor> {
     for _ in 0..options.power {
         basis = well_conditioned(&back(&well_conditioned(&forth(&basis)?)?)?)?;
     }
-    turned(&back(&well_conditioned(&forth(&basis)?)?)?, rank, options.start.as_ref())
+    let (half, factor) = nearly_orthogonal(forth(&basis)?)?;
+    turned(&back(&half)?, factor.as_ref(), rank, options.start.as_ref())
 }
 
 /// What is least of the greatest eigenvalue is noise of `f32`, and is not made larger.
 const LEAST_EIGENVALUE: f64 = 1e-12;
 
-/// An orthonormal basis of the leading directions of the columns of `y`, orthogonal to each other in their order.
-fn turned(y: &Tensor, rank: usize, start: Option<&Tensor>) -> Result<Tensor> {
-    let (values, vectors) = eigen(&gram_of(y)?)?;
+/// An orthonormal basis of the leading directions of the columns of `y factor`, orthogonal to each other in their order.
+fn turned(y: &Tensor, factor: Option<&Mat<f64>>, rank: usize, start: Option<&Tensor>) -> Result<Tensor> {
+    let gram = gram_of(y)?;
+    let (values, vectors) = match factor {
+        Some(factor) => eigen(&(factor.transpose() * gram * factor))?,
+        None => eigen(&gram)?,
+    };
     let width = values.len();
     let greatest = values[width - 1];
     let turn = Mat::from_fn(width, rank, |i, j| {
@@ -90,6 +95,7 @@ fn turned(y: &Tensor, rank: usize, start: Option<&Tensor>) -> Result<Tensor> {
         let value = values[at].max(LEAST_EIGENVALUE * greatest);
         if value > 0.0 { vectors[(i, at)] / value.sqrt() } else { vectors[(i, at)] }
     });
+    let turn = if let Some(factor) = factor { factor * turn } else { turn };
     let turned = times(y, &turn)?;
     orthonormal(&turned, &signs(&turned, start)?)
 }
