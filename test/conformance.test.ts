@@ -260,6 +260,8 @@ function run(dev: Device, { op, scalars, inputs, outputs }: Sample): Record<stri
       const options = { maxNorms: t<'f32'>('maxNorms'), rule: s.rule, ...gamma, ...weights };
       return { ...t<'f32'>('squared').clipFactors(options) };
     }
+    case 'column_norms':
+      return { out: t('x').columnNorms() };
     case 'segment_product':
       return { out: t('a').segmentProduct(t<'u32'>('offsets'), placed.has('b') ? { b: t('b') } : {}) };
     case 'clipped_sum': {

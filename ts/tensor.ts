@@ -280,6 +280,14 @@ export class Tensor<D extends DType = DType> implements Disposable {
   }
 
   /**
+   * The Euclidean norm of every column of this matrix, `[rows, columns]` of `f32`, `bf16` or `f16`: `[columns]`, `f32`.
+   * No square overflows or vanishes.
+   */
+  columnNorms(): Tensor<'f32'> {
+    return this.#make('columnNorms', (handle) => handle.columnNorms());
+  }
+
+  /**
    * The sum, maximum or sum of squares of consecutive segments of this (one dimension, floats): segment `s` is
    * `offsets[s] .. offsets[s + 1]`. `offsets` is `[segments + 1]`, `u32` or `i32`, ascending; the result `[segments]`,
    * `f32` (`f64` of `f64`). Offsets that do not ascend reject at the read with `INVALID_VALUE`.

@@ -231,6 +231,12 @@ impl TensorHandle {
         Self::of(&env, || self.get("x")?.row_reduce(self::reduction(&reduction)?))
     }
 
+    /// The norm of every column.
+    #[napi]
+    pub fn column_norms(&self, env: Env) -> napi::Result<TensorHandle> {
+        Self::of(&env, || self.get("x")?.column_norms())
+    }
+
     /// The same of consecutive segments.
     #[napi]
     pub fn segment_reduce(

@@ -235,6 +235,7 @@ fn describe(op: &Op) -> Described<'_> {
             vec![("maxNorm", single(o.max_norm))],
             vec![("x", &o.x)], vec![("norms", &o.norms), ("factors", &o.factors), ("out", &o.out)],
         ),
+        Op::ColumnNorms(o) => (vec![], vec![("x", &o.x)], vec![("out", &o.out)]),
         Op::Gather(o) => (vec![], vec![("table", &o.table), ("ids", &o.ids)], vec![("out", &o.out)]),
         Op::Norm(o) => (
             vec![("kind", json!(o.kind.name())), ("eps", single(o.eps))],

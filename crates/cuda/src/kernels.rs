@@ -20,6 +20,7 @@ kernels!(
     "clipped_embedding_grad",
     "clipped_grad",
     "clipped_sum",
+    "column_norms",
     "copy",
     "embedding_norms",
     "fill",

@@ -14,13 +14,13 @@ macro_rules! texts {
 }
 
 const TEXTS: &[(&str, &str)] = texts!("": "activation" "adamw" "attention" "axpby" "bias_add" "cast" "clip_factors" "clipped_embedding_grad"
-    "clipped_sum" "copy" "embedding_norms" "fill" "gather" "gaussian_noise" "grid_sum"
+    "clipped_sum" "column_norms" "copy" "embedding_norms" "fill" "gather" "gaussian_noise" "grid_sum"
     "linear_nll" "loss_reduction" "matmul" "nll" "norm" "payload_norm" "philox" "rope" "row_norm_scale" "row_reduce" "scale"
     "segment_product" "segment_reduce" "softmax_stats" "subgroups" "tied_norms" "topk" "topk_aggregate" "topk_encode"
     "clip_linear_fused" "clipped_grad" "per_sample_norms");
 
 const LIBRARIES: &[(&str, &str)] = texts!("lib/": "activations" "adam" "adam_stored" "bits" "clip" "element" "gather_pairs" "load" "lse" "main" "math" "normal" "pair" "payload" "payload_scale" "philox" "reduce" "reduction"
-    "rows" "segments" "stream" "sum" "target" "tile" "topk_large" "topk_order" "topk_pick" "words");
+    "rows" "segments" "squares" "stream" "sum" "target" "tile" "topk_large" "topk_order" "topk_pick" "words");
 
 /// A definition and the values that it takes.
 type Choice = (&'static str, &'static [&'static str]);
@@ -78,6 +78,8 @@ const VARIANTS: &[(&str, &[Choice])] = &[
     ("clip_factors", &[("STAGE", &["factors", "counts"]), ("WEIGHTS", FLAG)]),
     ("clipped_embedding_grad", &[("X", FLOATS)]),
     ("clipped_sum", &[]),
+    ("column_norms", &[("STAGE", &["squares"]), ("X", FLOATS)]),
+    ("column_norms", &[("STAGE", &["roots"])]),
     ("copy", &[("OUT", ALL)]),
     ("embedding_norms", &[("STAGE", &["links"]), ("WHOLE", FLAG)]),
     ("embedding_norms", &[("STAGE", &["rows"]), ("X", FLOATS)]),

@@ -3,10 +3,10 @@
 use gristmill_core::device::DeviceKind;
 use gristmill_core::ops::{
     Activation, ActivationKind, Adamw, AdamwRule, Attention, Axpby, BiasAdd, Cast, ClipLinearFused, ClipPath,
-    ClipRule, ClippedGrad, Copy, Draw, Fill, Gather, GaussianNoise, LinearNll, LossReduction, Matmul,
-    Moments, Nll, Noise, NoiseGenerator, Norm, NormKind, NormsMethod, Op, PayloadNorm, PerSampleNorms,
-    Philox, Reduction, Rope, RowNormScale, RowReduce, Scale, SegmentReduce, SoftmaxStats, Topk,
-    TopkAggregate, TopkEncode, dynamic_map,
+    ClipRule, ClippedGrad, ColumnNorms, Copy, Draw, Fill, Gather, GaussianNoise, LinearNll, LossReduction,
+    Matmul, Moments, Nll, Noise, NoiseGenerator, Norm, NormKind, NormsMethod, Op, PayloadNorm,
+    PerSampleNorms, Philox, Reduction, Rope, RowNormScale, RowReduce, Scale, SegmentReduce, SoftmaxStats,
+    Topk, TopkAggregate, TopkEncode, dynamic_map,
 };
 use gristmill_core::payload::{Chunking, IndexCodec, PayloadLayout, Quantizer};
 use gristmill_core::{DType, Device, Result, Tensor};
@@ -193,6 +193,10 @@ fn reductions(s: &Sizes) -> Vec<BenchCase> {
             let out = device.empty(DType::F32, [offsets.len() - 1])?;
             let x = normal(device, DType::F32, &[n])?;
             Ok(SegmentReduce { x, offsets, out, reduction: Reduction::Sum })
+        }),
+        case("column_norms", format!("{rows}x{columns}/f32"), Bind::Read, move |device| {
+            let x = normal(device, DType::F32, &[rows, columns])?;
+            Ok(ColumnNorms { x, out: device.empty(DType::F32, [columns])? })
         }),
         case("row_norm_scale", format!("{rows}x{columns}/f32"), Bind::Read, move |device| {
             Ok(RowNormScale {

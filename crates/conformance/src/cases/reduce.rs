@@ -1,7 +1,7 @@
-//! row_reduce, segment_reduce, softmax_stats.
+//! row_reduce, segment_reduce, column_norms, softmax_stats.
 
 use gristmill_core::DType;
-use gristmill_core::ops::{Reduction, RowReduce, SegmentReduce, SoftmaxStats};
+use gristmill_core::ops::{ColumnNorms, Reduction, RowReduce, SegmentReduce, SoftmaxStats};
 
 use super::{FLOATS, sum_error};
 use crate::case::{Bound, Case, Problem, ulp};
@@ -25,7 +25,7 @@ pub(super) const SHAPES: [[usize; 2]; 11] = [
 ];
 
 pub(super) fn cases() -> Vec<Case> {
-    [row_reduces(), segment_reduces(), softmax_stats()].into_iter().flatten().collect()
+    [row_reduces(), segment_reduces(), column_norms(), softmax_stats()].into_iter().flatten().collect()
 }
 
 /// The type of sums.
@@ -162,6 +162,32 @@ fn long_segment(reduction: Reduction) -> Case {
         })
         .by_terms()
     })
+}
+
+fn column_norms() -> Vec<Case> {
+    let norms = |[rows, columns]: [usize; 2], dtype: DType, values: Values| {
+        let name = format!("{rows}x{columns}/{dtype}/{values}");
+        Case::new("column_norms", name, Bound::Error(sum_error(rows)), move |draw| {
+            let operands =
+                vec![values.input(draw, dtype, &[rows, columns]), Operand::out(DType::F32, &[columns])];
+            Problem::new(operands, move |t| ColumnNorms { x: t[0].clone(), out: t[1].clone() })
+        })
+    };
+    // As many rows as columns otherwise, so that long columns are there too.
+    let mut cases = Vec::from(SHAPES.map(|shape| norms(shape, DType::F32, Values::Normal(1.0))));
+    let turned = SHAPES.iter().filter(|[rows, columns]| rows != columns);
+    cases.extend(turned.map(|&[rows, columns]| norms([columns, rows], DType::F32, Values::Normal(1.0))));
+    for dtype in DType::FLOATS {
+        cases.push(norms([517, 9], dtype, Values::Normal(1.0)).viewed());
+        cases.push(norms([70, 1030], dtype, Values::Normal(1e-4)));
+        for values in [Values::Special, Values::Zeros, Values::Masked, Values::Cancelling] {
+            cases.push(norms([300, 16], dtype, values));
+        }
+    }
+    // Squares that f32 cannot hold, on either side.
+    cases.push(norms([33, 5], DType::F32, Values::Normal(1e30)));
+    cases.push(norms([33, 5], DType::F32, Values::Normal(1e-30)));
+    cases
 }
 
 fn softmax_stats() -> Vec<Case> {

@@ -19,6 +19,7 @@ mod check;
 mod clip_factors;
 mod clipped_embedding_grad;
 mod clipped_sum;
+mod column_norms;
 mod copy;
 mod embedding_norms;
 mod fill;
@@ -61,6 +62,7 @@ pub use cast::Cast;
 pub use clip_factors::{ClipFactors, ClipFactorsOutput, ClipOptions, ClipRule};
 pub use clipped_embedding_grad::ClippedEmbeddingGrad;
 pub use clipped_sum::ClippedSum;
+pub use column_norms::ColumnNorms;
 pub use copy::Copy;
 pub use embedding_norms::{EmbeddingNorms, EmbeddingOptions};
 pub use fill::Fill;
@@ -271,6 +273,8 @@ ops! {
     RowReduce,
     /// The same of consecutive segments.
     SegmentReduce,
+    /// The norm of every column.
+    ColumnNorms,
     /// A sum of two scaled tensors, in place.
     Axpby,
     /// A scaled tensor.

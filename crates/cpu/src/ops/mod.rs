@@ -8,6 +8,7 @@ mod bias_add;
 mod cast;
 mod clipped_embedding_grad;
 mod clipped_sum;
+mod column_norms;
 mod copy;
 mod elementwise;
 mod embedding_norms;
@@ -66,6 +67,7 @@ pub(crate) fn run(op: &Op, access: &Access) -> Result<()> {
         Op::Matmul(op) => matmul::run(op, access),
         Op::RowReduce(op) => row_reduce::run(op, access),
         Op::SegmentReduce(op) => segment_reduce::run(op, access),
+        Op::ColumnNorms(op) => column_norms::run(op, access),
         Op::Axpby(op) => axpby::run(op, access),
         Op::Scale(op) => scale::run(op, access),
         Op::SoftmaxStats(op) => softmax_stats::run(op, access),

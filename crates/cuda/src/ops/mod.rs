@@ -9,6 +9,7 @@ mod cast;
 mod clip_factors;
 mod clipped_embedding_grad;
 mod clipped_sum;
+mod column_norms;
 mod copy;
 mod embedding_norms;
 mod fill;
@@ -58,6 +59,7 @@ pub(crate) fn run(op: &Op, cx: &mut Context<'_>) -> Result<()> {
         Op::Matmul(op) => matmul::run(op, cx),
         Op::RowReduce(op) => row_reduce::run(op, cx),
         Op::SegmentReduce(op) => segment_reduce::run(op, cx),
+        Op::ColumnNorms(op) => column_norms::run(op, cx),
         Op::Axpby(op) => axpby::run(op, cx),
         Op::Scale(op) => scale::run(op, cx),
         Op::SoftmaxStats(op) => softmax_stats::run(op, cx),

@@ -9,6 +9,7 @@ mod cast;
 mod clip_factors;
 mod clipped_embedding_grad;
 mod clipped_sum;
+mod column_norms;
 mod columns;
 pub(crate) mod copy;
 mod elements;
@@ -71,6 +72,7 @@ pub(crate) fn run(ctx: &mut Context, serial: u64, op: &Op, buffers: &Buffers) ->
         Op::SoftmaxStats(op) => softmax_stats::run(run, op),
         Op::Nll(op) => nll::run(run, op),
         Op::SegmentReduce(op) => segment_reduce::run(run, op),
+        Op::ColumnNorms(op) => column_norms::run(run, op),
         Op::LossReduction(op) => loss_reduction::run(run, op),
         Op::RowNormScale(op) => row_norm_scale::run(run, op),
         Op::Matmul(op) => matmul::run(run, op),
@@ -134,6 +136,7 @@ pub(crate) fn supports(op: &Op) -> Support {
         | Op::SoftmaxStats(_)
         | Op::Nll(_)
         | Op::SegmentReduce(_)
+        | Op::ColumnNorms(_)
         | Op::LossReduction(_)
         | Op::RowNormScale(_)
         | Op::Matmul(_)

@@ -1,14 +1,10 @@
 use gristmill_core::Result;
 use gristmill_core::ops::RowNormScale;
 
+use super::column_norms::Plan;
 use super::rows::Rows;
 use super::{Run, dtype};
 use crate::window::{Window, pieces};
-
-/// Workgroups that keep a large device busy.
-const GROUPS: usize = 1024;
-/// Rows of a block at least.
-const SHORT: usize = 16;
 
 pub(super) fn run(run: &mut Run, op: &RowNormScale) -> Result<()> {
     let (count, columns) = op.x.shape().rows_cols();
@@ -23,33 +19,11 @@ pub(super) fn run(run: &mut Run, op: &RowNormScale) -> Result<()> {
         let kernel = kernel.write(&norms).write(&factors);
         Ok(kernel.param("norms_at", norms.at).param("factors_at", factors.at))
     })?;
-    let plan = plan(count, columns, run.ctx.window_len(op.x.dtype().size().max(4)));
+    let plan = Plan::new([count, columns], run.ctx.window_len(4), 1);
     for (column0, width) in pieces(columns, plan.columns) {
         sum(run, op, &plan, column0, width)?;
     }
     Ok(())
-}
-
-/// How the sum over rows is cut.
-#[derive(Debug, PartialEq, Eq)]
-struct Plan {
-    /// Rows that one invocation adds up.
-    rows_each: usize,
-    /// Blocks of so many rows.
-    blocks: usize,
-    /// Columns of which the sums of all blocks are held.
-    columns: usize,
-    /// Rows that a window shows of so many columns.
-    rows: usize,
-}
-
-fn plan(rows: usize, columns: usize, fits: usize) -> Plan {
-    let busy = GROUPS.div_ceil(columns.div_ceil(256).max(1));
-    let rows_each = rows.div_ceil(busy).max(SHORT).min((fits / columns.max(1)).max(1));
-    let blocks = rows.div_ceil(rows_each).max(1);
-    let wide = (fits / blocks).clamp(1, columns.max(1));
-    let most = 1 + (fits - wide) / columns.max(1);
-    Plan { rows_each, blocks, columns: wide, rows: most / rows_each * rows_each }
 }
 
 /// Some columns of the sum.
@@ -104,26 +78,4 @@ fn sum(run: &mut Run, op: &RowNormScale, plan: &Plan, column0: usize, width: usi
         .run(run.ctx, across, 4 * (blocks * width) as u64)?;
     run.ctx.done_with(scratch);
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sums_are_cut_to_fit() {
-        for (rows, columns, fits) in [
-            (1000, 1000, 1 << 25),
-            (3, 100 << 20, 1 << 25),
-            (100_000, 3, 1 << 25),
-            (77, 300, 1000),
-            (0, 5, 1000),
-        ] {
-            let p = plan(rows, columns, fits);
-            assert!(p.rows >= p.rows_each && p.rows_each >= 1, "{p:?}");
-            assert!((p.rows - 1) * columns + p.columns <= fits, "{p:?}");
-            assert!(p.blocks * p.columns <= fits && p.blocks * p.rows_each >= rows, "{p:?}");
-        }
-        assert_eq!(plan(4096, 4096, 1 << 25), Plan { rows_each: 64, blocks: 64, columns: 4096, rows: 8192 });
-    }
 }
