@@ -76,6 +76,20 @@ export {
   type ModelConfig,
   type TokenWindow,
 } from './language-model.js';
+export {
+  capturedEnergy,
+  leadingVectors,
+  type LeadingVectorsOptions,
+  type MatrixSide,
+  newtonSchulz,
+  type NewtonSchulzOptions,
+  orthonormalize,
+  rangeFind,
+  type RangeFindOptions,
+  rotate,
+  rotateBack,
+  type SideOptions,
+} from './linalg.js';
 export type { Logger } from './logger.js';
 export {
   AdamW,

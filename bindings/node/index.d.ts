@@ -306,6 +306,8 @@ export declare class TensorHandle {
   matmulInto(a: TensorHandle, b: TensorHandle, transA: boolean, transB: boolean, alpha: number, beta: number): void
   /** A sum, maximum or sum of squares of every row. */
   rowReduce(reduction: string): TensorHandle
+  /** The norm of every column. */
+  columnNorms(): TensorHandle
   /** The same of consecutive segments. */
   segmentReduce(offsets: TensorHandle, reduction: string): TensorHandle
   /** A sum of two scaled tensors, in place. */
@@ -391,6 +393,9 @@ export declare function bench(selector: string, options: string, cancel: CancelH
 
 /** The least noise multiplier that keeps a budget. */
 export declare function calibrateNoise(epsilon: number, delta: number, sampleRate: number, steps: number, method: string): number
+
+/** The share of the energy that a basis captures. */
+export declare function capturedEnergy(x: TensorHandle, basis: TensorHandle, right: boolean): Promise<number>
 
 /**
  * Holds the device of this selector against the promises of every operation. `options` is the JSON text of
@@ -484,6 +489,9 @@ export declare function lawAnswer(question: string): string
 /** Fits a law. `options` and the result are the JSON text of `LawFitOptions` and `LawFitSummary`. */
 export declare function lawFit(options: string, cancel: CancelHandle): Promise<string>
 
+/** The leading singular vectors, exactly. */
+export declare function leadingVectors(x: TensorHandle, rank: number, right: boolean): Promise<TensorHandle>
+
 /** Reads a folder or a GGUF file and puts the weights on the device, on a thread of its own. */
 export declare function loadModel(path: string, device: DeviceHandle, cancel: CancelHandle, dtype?: string | undefined | null, longest?: number | undefined | null): Promise<ModelHandle>
 
@@ -536,6 +544,9 @@ export declare function mixSample(options: string, cancel: CancelHandle): Promis
  */
 export declare function mixSearch(options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<string>
 
+/** The orthogonal polar factor, nearly. */
+export declare function newtonSchulz(x: TensorHandle, steps: number, dtype: string): Promise<TensorHandle>
+
 /** Opens a device by its selector, on a thread of its own: drivers take their time. */
 export declare function openDevice(selector: string, cancel: CancelHandle): Promise<DeviceHandle>
 
@@ -552,6 +563,9 @@ export declare function openPayload(payload: Uint8Array): Promise<OpenedPayload>
 
 /** Bytes of a model's weights and of what an optimizer keeps: JSON text in, the JSON text of `OptimizerMemory` out. */
 export declare function optimizerMemory(options: string): string
+
+/** An orthonormal basis of the columns. */
+export declare function orthonormalize(x: TensorHandle): Promise<TensorHandle>
 
 /**
  * Measures a model on text. `options` and the summary are the JSON text of `PerplexityOptions` and
@@ -578,11 +592,17 @@ export interface ProgressEvent {
 /** A basis of the span of random vectors. */
 export declare function randomSubspace(device: DeviceHandle, width: number, rank: number, seed: number | bigint, dtype: string, anchor?: TensorHandle | undefined | null): Promise<SubspaceHandle>
 
+/** A basis that captures most of the energy of a matrix. */
+export declare function rangeFind(x: TensorHandle, rank: number, right: boolean, oversample: number | undefined | null, power: number | undefined | null, start: TensorHandle | undefined | null, seed: number | bigint): Promise<TensorHandle>
+
 /**
  * Rates a pool by judgements of pairs. `options` and the summary are the JSON text of `RateOptions` and
  * `ScoreSummary`.
  */
 export declare function rate(options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<string>
+
+/** A matrix in the coordinates of a basis, or back from them. */
+export declare function rotate(x: TensorHandle, basis: TensorHandle, right: boolean, back: boolean): TensorHandle
 
 /** Scores a pool. `options` and the summary are the JSON text of `ScoreOptions` and `ScoreSummary`. */
 export declare function score(options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<string>

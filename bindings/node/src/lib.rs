@@ -31,6 +31,7 @@ pub mod doctor;
 pub mod dp_sgd;
 mod error;
 pub mod jobs;
+mod linalg;
 pub mod method;
 pub mod mix;
 pub mod model;

@@ -124,6 +124,21 @@ where
     T: Send + 'static,
     V: ToNapiValue + 'static,
 {
+    spawn_in(env, name, cancel, work, |_, made| convert(made))
+}
+
+/// The same for values that the environment is told of.
+pub(crate) fn spawn_in<'env, T, V>(
+    env: &'env Env,
+    name: &str,
+    cancel: CancelToken,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+    convert: impl FnOnce(&Env, T) -> V + Send + 'static,
+) -> napi::Result<Object<'env>>
+where
+    T: Send + 'static,
+    V: ToNapiValue + 'static,
+{
     let tasks = environment(env)?.tasks;
     let (deferred, promise) = env.create_deferred()?;
     // Held until the thread is in the table, so that it cannot finish and look itself up before it is there.
@@ -138,7 +153,7 @@ where
             if let Some(task) = finished {
                 let _ = task.thread.join();
             }
-            outcome.map(convert).map_err(|e| to_js(&env, &e))
+            outcome.map(|made| convert(&env, made)).map_err(|e| to_js(&env, &e))
         });
     });
     match thread {

@@ -9,19 +9,23 @@ use gristmill_core::{Code, Device, Error, Result, Tensor};
 /// value is below about 10⁻⁸ of the greatest are orthonormal, but any such.
 ///
 /// # Errors
-/// [`Code::ShapeMismatch`], [`Code::InvalidValue`] for what is not finite; those of the device.
+/// [`Code::ShapeMismatch`], [`Code::InvalidArgument`] for a rank of 0 or beyond the side, [`Code::InvalidValue`] for what is
+/// not finite; those of the device.
 pub fn leading_vectors(x: &Tensor, rank: usize, right: bool) -> Result<Tensor> {
     let [rows, columns] = **x.shape() else {
         return Err(
             Error::new(Code::ShapeMismatch, format!("expected a matrix, given {}", x.shape())).at_column("x")
         );
     };
+    let side = if right { columns } else { rows };
+    if rank == 0 || rank > side {
+        return Err(Error::invalid_argument("rank", format!("expected 1 to {side}, given {rank}")));
+    }
     let values = super::f32_of(x)?.to_vec::<f32>()?;
     if values.iter().any(|x| !x.is_finite()) {
         return Err(Error::new(Code::InvalidValue, "expected finite numbers").at_column("x"));
     }
     let matrix = Mat::from_fn(rows, columns, |i, j| f64::from(values[i * columns + j]));
-    let side = if right { columns } else { rows };
     let mut gram = Mat::<f64>::zeros(side, side);
     let (a, b) = match right {
         true => (matrix.transpose(), matrix.as_ref()),
@@ -29,7 +33,6 @@ pub fn leading_vectors(x: &Tensor, rank: usize, right: bool) -> Result<Tensor> {
     };
     faer::linalg::matmul::matmul(gram.as_mut(), faer::Accum::Replace, a, b, 1.0, Par::rayon(0));
     let (_, vectors) = eigen(&gram)?;
-    let rank = rank.min(side);
     to_device(x.device(), side, rank, |i, j| vectors[(i, side - 1 - j)])
 }
 

@@ -4,16 +4,21 @@ mod exact;
 mod newton_schulz;
 mod orthonormalize;
 mod range;
+mod rotate;
 
 pub use exact::leading_vectors;
 pub use newton_schulz::newton_schulz;
 pub use orthonormalize::orthonormalize;
 pub use range::{RangeOptions, captured_energy, range_find};
+pub use rotate::{rotate, rotate_back};
 
 use gristmill_core::{DType, Result, Tensor};
 
 /// The tensor itself, or its numbers as `f32`.
-pub(crate) fn f32_of(x: &Tensor) -> Result<Tensor> {
+///
+/// # Errors
+/// Those of [`Tensor::cast`].
+pub fn f32_of(x: &Tensor) -> Result<Tensor> {
     if x.dtype() == DType::F32 { Ok(x.clone()) } else { x.cast(DType::F32) }
 }
 
