@@ -47,6 +47,57 @@ fn in_the_basis_of_the_axes_low_rank_adam_is_adam() {
     }
 }
 
+/// With an `eps` beyond every second moment Adam is gradient descent with a momentum, which does not see the axes: then a
+/// subspace that is the whole space changes nothing, until momenta of one basis meet another; without momenta never.
+#[test]
+fn descent_in_the_whole_space_is_descent() {
+    const EPS: f64 = 1e6;
+    let kinds = [ProjType::Std, ProjType::ReverseStd, ProjType::Left, ProjType::Right, ProjType::Full];
+    for device in devices() {
+        for (kind, [rows, columns], beta, gap) in kinds
+            .iter()
+            .flat_map(|&kind| [[12, 12], [12, 8], [8, 12]].map(|shape| (kind, shape)))
+            .flat_map(|(kind, shape)| [(0.9, 100), (0.0, 2)].map(|(beta, gap)| (kind, shape, beta, gap)))
+        {
+            // Of one side only the smaller has a basis of the whole space in so many dimensions.
+            let whole = match kind {
+                ProjType::Std => true,
+                ProjType::ReverseStd | ProjType::Full => rows == columns,
+                ProjType::Left => rows <= columns,
+                ProjType::Right => columns <= rows,
+            };
+            if !whole {
+                continue;
+            }
+            let weight = tensor(&device, 1, &[rows, columns]);
+            let mut expected: Vec<f64> = host(&weight).iter().map(|&w| f64::from(w)).collect();
+            let mut momentum = vec![0.0; expected.len()];
+            let options = GaLoreOptions {
+                rank: 12,
+                scale: 1.0,
+                proj_type: kind,
+                update_proj_gap: gap,
+                ..GaLoreOptions::default()
+            };
+            let mut optimizer = one(&device, galore(options), &weight, |group| {
+                group.adam = AdamOptions { lr: 0.1 * EPS, betas: [beta, 0.9], eps: EPS, ..group.adam };
+            });
+            for t in 1..=6u64 {
+                let gradient = tensor(&device, 40 + t, &[rows, columns]);
+                for ((w, m), g) in expected.iter_mut().zip(&mut momentum).zip(host(&gradient)) {
+                    *m = beta * *m + (1.0 - beta) * f64::from(g);
+                    *w -= 0.1 * *m / (1.0 - beta.powi(t as i32));
+                }
+                let report = optimizer.step(&[gradient]).unwrap();
+                assert_eq!(report.refreshed, usize::from((t - 1) % gap == 0));
+            }
+            let expected: Vec<f32> = expected.iter().map(|&w| w as f32).collect();
+            let far = distance(&host(&weight), &expected);
+            assert!(far < 1e-5, "{kind:?} {rows}x{columns} {beta}: {far:e}");
+        }
+    }
+}
+
 #[test]
 fn the_first_step_has_the_length_of_a_sign() {
     for device in devices() {
