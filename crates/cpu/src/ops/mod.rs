@@ -45,6 +45,8 @@ mod clipped_grad;
 mod linear_grad;
 mod per_sample_norms;
 
+mod codes;
+
 pub use loss_reduction::{LossReduction, loss_reduction};
 pub use segment_reduce::segment_sum;
 
