@@ -189,6 +189,7 @@ export {
 } from './sync.js';
 export {
   type AddMatmulOptions,
+  type GramOptions,
   type MatmulOptions,
   type NllOptions,
   type Outputs,
