@@ -45,7 +45,7 @@ interface Sample {
 
 const SEED = String(Math.floor(Math.random() * 2 ** 48));
 /** Steps of methods that work on tensors as a whole: no tensor has them. */
-const OF_METHODS = ['topk_encode', 'topk_aggregate', 'payload_norm', 'adamw'];
+const OF_METHODS = ['topk_encode', 'topk_aggregate', 'payload_norm', 'adamw', 'low_rank_adam'];
 const all = JSON.parse(
   execFileSync(cargoBinary('gristmill-conformance'), ['--samples', SEED], {
     encoding: 'utf8',
@@ -150,6 +150,7 @@ interface Scalars {
   tensor: number;
   std: number;
   exponent: number;
+  columns: boolean;
 }
 
 /** Runs a case by the methods that a user calls, and gives the results by name. */
@@ -184,6 +185,11 @@ function run(dev: Device, { op, scalars, inputs, outputs }: Sample): Record<stri
       const dtype = out?.dtype ?? 'f32';
       if (!placed.has('out')) return { out: t('a').matmul(t('b'), { transA, transB, alpha, dtype }) };
       return { out: t('out').addMatmul(t('a'), t('b'), { transA, transB, alpha, beta }) };
+    }
+    case 'gram': {
+      const { columns, alpha, beta } = s;
+      const c = placed.has('c') && { c: t('c') };
+      return { out: t('x').gram({ columns, alpha, beta, ...c, dtype: out?.dtype ?? 'f32' }) };
     }
     case 'row_reduce':
       return { out: t('x').rowReduce(s.reduction) };

@@ -203,6 +203,7 @@ export {
 } from './sync.js';
 export {
   type AddMatmulOptions,
+  type GramOptions,
   type MatmulOptions,
   type NllOptions,
   type Outputs,

@@ -48,6 +48,20 @@ export interface MatmulOptions<D extends DType = DType> {
   dtype?: D;
 }
 
+/** How to multiply a matrix with its own transpose. */
+export interface GramOptions<D extends DType = DType> {
+  /** Whether columns are multiplied with columns (`xᵀ · x`), rather than rows with rows. @defaultValue false */
+  columns?: boolean;
+  /** Factor of the product; finite. @defaultValue 1 */
+  alpha?: number;
+  /** A symmetric matrix of the type of the result that is added. @defaultValue none */
+  c?: Tensor<D>;
+  /** Factor of that matrix; finite. @defaultValue 1 */
+  beta?: number;
+  /** Type of the result: that of the matrix, or `f32`. @defaultValue that of the matrix */
+  dtype?: D;
+}
+
 /** How to multiply matrices into an existing tensor. */
 export interface AddMatmulOptions {
   /** Whether the left factor is stored transposed: `[k, m]`. @defaultValue false */
@@ -268,6 +282,21 @@ export class Tensor<D extends DType = DType> implements Disposable {
     arg.number('matmul', 'alpha', alpha);
     arg.number('matmul', 'beta', beta);
     return this.#change('matmul', (handle) => handle.matmulInto(left, right, ...flags, alpha, beta));
+  }
+
+  /**
+   * `alpha · this · thisᵀ + beta · c`: of `[n, k]` it is `[n, n]`, symmetric to the bit, for half the work of
+   * {@link matmul}. For a symmetric matrix it is its square. `f32`, `bf16` or `f16`; products are added in `f32`.
+   */
+  gram<E extends DType = D>(options?: GramOptions<E>): Tensor<E> {
+    const known = ['columns', 'alpha', 'c', 'beta', 'dtype'] as const;
+    const { columns, alpha = 1, c, beta = 1, dtype } = arg.options('gram', options, known);
+    if (dtype !== undefined) arg.dtype('gram', dtype);
+    const flag = arg.flag('gram', 'columns', columns);
+    arg.number('gram', 'alpha', alpha);
+    arg.number('gram', 'beta', beta);
+    const added = optionalHandleOf('gram', 'c', c);
+    return this.#make('gram', (handle) => handle.gram(flag, alpha, added, beta, dtype));
   }
 
   /**

@@ -6,7 +6,7 @@
     benches/peers/torch_optim.py
 
 Steps of AdamW on 2^26 weights, beside torch.optim.AdamW(fused=True) and a copy; steps of GaLore without a refresh on the
-matrices of Llama-60M, beside GaLoreAdamW; a basis of 256 dimensions of a matrix of 2048 x 5632 with singular values of
+matrices of Llama-60M, beside GaLoreAdamW, and of Muon, beside torch.optim.Muon; a basis of 256 dimensions of a matrix of 2048 x 5632 with singular values of
 k^-0.5, beside svd_lowrank(q=256, niter=1) and the full decomposition that galore-torch does. Every figure is the fastest of
 several calls after one that does not count. Writes benches/results/optim.json.
 """
@@ -55,6 +55,12 @@ def galore(rank):
 def adamw(sizes):
     weights = [torch.nn.Parameter(torch.randn(s)) for s in sizes]
     seconds = step_of(torch.optim.AdamW(weights, lr=1e-3, fused=True), weights)
+    return sum(w.numel() for w in weights) / seconds
+
+
+def muon():
+    weights = [torch.nn.Parameter(torch.randn(s)) for s in shapes()]
+    seconds = step_of(torch.optim.Muon(weights, lr=1e-3), weights)
     return sum(w.numel() for w in weights) / seconds
 
 
@@ -109,6 +115,7 @@ with tempfile.NamedTemporaryFile(suffix=".f32") as file, torch.no_grad():
         better("copyBytesPerSecond", copy_rate())
         better("adamw", adamw([(DENSE,)]))
         better("llama60mAdamw", adamw(shapes()))
+        better("llama60mMuon", muon())
         for rank in (128, 32):
             better(f"galore{rank}", galore(rank))
             better(f"products{rank}", products(rank))
@@ -140,6 +147,8 @@ result = machine(torch=torch.__version__) | {
     "adamwTimesTorchFused": best["adamw"]["parametersPerSecond"] / torchs["adamw"],
     "galore128TimesTorch": llama["galore128"]["parametersPerSecond"] / torchs["galore128"],
     "galore32TimesTorch": llama["galore32"]["parametersPerSecond"] / torchs["galore32"],
+    "muonTimesTorch": llama["muon"]["parametersPerSecond"] / torchs["llama60mMuon"],
+    "adamwInt8ShareOfAdamw": best["adamwInt8"]["parametersPerSecond"] / best["adamw"]["parametersPerSecond"],
     "galore128ShareOfProducts": llama["galore128"]["parametersPerSecond"] / torchs["products128"],
     "galore128StateOfAdamw": llama["galore128"]["stateBytes"] / llama["adamw"]["stateBytes"],
 }

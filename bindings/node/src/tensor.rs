@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 use gristmill_core::ops::{
     ActivationOptions, AttentionOptions, ClipLinearOptions, ClipOptions, Copy, EmbeddingOptions, Fill,
-    Matmul, MatmulOptions, NllOptions, NoiseOptions, NormOptions, NormsOptions, RopeOptions,
+    GramOptions, Matmul, MatmulOptions, NllOptions, NoiseOptions, NormOptions, NormsOptions, RopeOptions,
 };
 use gristmill_core::{Code, Error, Result, Tensor};
 use gristmill_data::{ragged_to_batch, tensor_to_batch};
@@ -222,6 +222,25 @@ impl TensorHandle {
             let (alpha, beta) = (single("alpha", alpha)?, single("beta", beta)?);
             let (a, b, out) = (a.get("a")?, b.get("b")?, out.clone());
             out.device().clone().run(Matmul { a, b, out, trans_a, trans_b, alpha, beta })
+        })
+    }
+
+    /// The product with its own transpose, and what is added to it.
+    #[napi]
+    pub fn gram(
+        &self,
+        env: Env,
+        columns: bool,
+        alpha: f64,
+        c: Option<ClassInstance<'_, TensorHandle>>,
+        beta: f64,
+        dtype: Option<String>,
+    ) -> napi::Result<TensorHandle> {
+        Self::of(&env, || {
+            let dtype = dtype.as_deref().map(self::dtype).transpose()?;
+            let c = other("c", c)?;
+            let (alpha, beta) = (single("alpha", alpha)?, single("beta", beta)?);
+            self.get("x")?.gram(GramOptions { columns, alpha, c, beta, dtype })
         })
     }
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use gristmill_core::ops::{ActivationKind, AdamwRule, ClipRule, Draw as Philox, Moments, Op, Reduction};
+use gristmill_core::ops::{
+    ActivationKind, AdamwRule, ClipRule, Draw as Philox, Moments, Noise, Op, Reduction,
+};
 use gristmill_core::payload::{Chunking, PayloadLayout};
 use gristmill_core::{Device, Result, Tensor};
 use serde::Serialize;
@@ -280,21 +282,10 @@ fn describe(op: &Op) -> Described<'_> {
             (payload(&o.chunking, &o.layout), vec![("payloads", &o.payloads)], vec![("out", &o.out)])
         }
         Op::Adamw(o) => {
-            let AdamwRule { beta1, beta2, eps, step, keep, grad_scale } = o.rule;
-            let singles = [("eps", eps), ("step", step), ("keep", keep), ("gradScale", grad_scale)];
-            let mut scalars = vec![("beta1", number(beta1)), ("beta2", number(beta2))];
-            scalars.extend(singles.map(|(name, x)| (name, number(x.into()))));
-            if let Some(noise) = o.noise {
-                scalars.push(("seed", json!(noise.seed.to_string())));
-                scalars.push(("stream", json!(noise.stream.to_string())));
-            }
-            let (state, maps) = match &o.moments {
-                Moments::Full { m, v } => ([("m", m), ("v", v)], None),
-                Moments::Int8 { codes, absmax, maps } => ([("codes", codes), ("absmax", absmax)], Some(maps)),
-            };
+            let (scalars, state, maps) = adam(o.rule, o.noise, &o.moments);
             let mut inputs = vec![("grad", &o.grad), state[0], state[1]];
             inputs.extend(maps.map(|maps| ("maps", maps)));
-            if keep != 0.0 {
+            if o.rule.keep != 0.0 {
                 inputs.push(("param", &o.param));
             }
             (scalars, inputs, vec![("param", &o.param), state[0], state[1]])
@@ -365,9 +356,47 @@ fn describe(op: &Op) -> Described<'_> {
             [("norms", &o.norms), ("factors", &o.factors), ("grad", &o.grad)].into_iter()
                 .chain(o.bias.iter().map(|b| ("bias", b))).collect(),
         ),
+        Op::LowRankAdam(o) => {
+            let (mut scalars, state, maps) = adam(o.rule, o.noise, &o.moments);
+            scalars.push(("right", json!(o.right)));
+            let mut inputs = vec![("grad", &o.grad), ("basis", &o.basis), state[0], state[1]];
+            inputs.extend(maps.map(|maps| ("maps", maps)));
+            if o.rule.keep != 0.0 {
+                inputs.push(("weight", &o.weight));
+            }
+            (scalars, inputs, vec![("weight", &o.weight), state[0], state[1]])
+        }
+        Op::Gram(o) => (
+            vec![("columns", json!(o.columns)), ("alpha", single(o.alpha)), ("beta", single(o.beta))],
+            [("x", &o.x)].into_iter().chain(o.c.iter().map(|c| ("c", c))).collect(),
+            vec![("out", &o.out)],
+        ),
         _ => (vec![], vec![], vec![]),
     };
     Described { scalars: scalars.into_iter().map(|(name, v)| (name.into(), v)).collect(), inputs, outputs }
+}
+
+/// Scalars, moments and maps of a step of Adam.
+#[allow(clippy::type_complexity)]
+fn adam(
+    rule: AdamwRule,
+    noise: Option<Noise>,
+    moments: &Moments,
+) -> (Vec<(&'static str, Value)>, [(&'static str, &Tensor); 2], Option<&Tensor>) {
+    let AdamwRule { beta1, beta2, eps, step, keep, grad_scale } = rule;
+    let singles = [("eps", eps), ("step", step), ("keep", keep), ("gradScale", grad_scale)];
+    let mut scalars = vec![("beta1", number(beta1)), ("beta2", number(beta2))];
+    scalars.extend(singles.map(|(name, x)| (name, number(x.into()))));
+    if let Some(noise) = noise {
+        scalars.push(("seed", json!(noise.seed.to_string())));
+        scalars.push(("stream", json!(noise.stream.to_string())));
+    }
+    match moments {
+        Moments::Full { m, v } => (scalars, [("m", m), ("v", v)], None),
+        Moments::Int8 { codes, absmax, maps } => {
+            (scalars, [("codes", codes), ("absmax", absmax)], Some(maps))
+        }
+    }
 }
 
 fn clipping(rule: ClipRule) -> Vec<(&'static str, Value)> {

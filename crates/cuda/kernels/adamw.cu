@@ -1,6 +1,6 @@
 // adamw: a step of Adam from gradient to parameter, an element a thread. With 8-bit states a block of threads takes a block
 // of 256 elements at a time; the moments are decoded, moved, measured and encoded in registers.
-#include "philox.cuh"
+#include "adam.cuh"
 
 #ifdef GRISTMILL_HOST
 DEVICE float multiply(float a, float b) { return a * b; }
@@ -44,28 +44,6 @@ struct Moved {
   DEVICE float direction(const AdamwArgs& args) const { return counts ? m / (sqrtf(v) + args.eps) : 0.0f; }
 };
 
-// The random bits of an element for parameter, m and v: Philox4x32-10, two words of it.
-struct Noise {
-  u32 half[3];
-  DEVICE Noise(const AdamwArgs& args, u64 i) {
-    const Block4 block = philox4x32_10(u32(i), args.stream, args.seed);
-    half[0] = block.w[0] & 0xFFFFu;
-    half[1] = block.w[0] >> 16;
-    half[2] = block.w[1] & 0xFFFFu;
-  }
-};
-
-template <u32 NOISE>
-DEVICE float rounded(float x, const u32 (&)[3], u32, Of<float>) {
-  return x;
-}
-template <u32 NOISE>
-DEVICE bf16 rounded(float x, const u32 (&half)[3], u32 which, Of<bf16>) {
-  const u32 bits = float_bits(x);
-  if (!NOISE || (bits & 0x7F800000u) == 0x7F800000u) return from_float<bf16>(x);
-  return bf16{u16((bits + half[which]) >> 16)};
-}
-
 template <u32 NOISE, class P>
 DEVICE void move(const AdamwArgs& args, P* param, u64 i, const Moved& moved, const u32 (&half)[3]) {
   if (!moved.counts && args.keep != 0.0f) return;
@@ -83,7 +61,7 @@ DEVICE void adamw(const AdamwArgs& args) {
     const Moved moved(args, to_float(grad[i]), to_float(m[i]), to_float(v[i]));
     u32 half[3] = {0, 0, 0};
     if (NOISE) {
-      const Noise noise(args, i);
+      const Noise noise(args.stream, args.seed, i);
       UNROLL
       for (u32 h = 0; h < 3; h++) half[h] = noise.half[h];
     }
@@ -147,7 +125,7 @@ DEVICE void adamw_int8(const AdamwArgs& args) {
     Moved moved(args, inside ? to_float(grad[i]) : 0.0f, old[0], old[1]);
     if (inside) {
       u32 half[3] = {0, 0, 0};
-      if (NOISE) half[0] = Noise(args, i).half[0];
+      if (NOISE) half[0] = Noise(args.stream, args.seed, i).half[0];
       move<NOISE>(args, param, i, moved, half);
     } else {
       moved.m = moved.v = 0.0f;

@@ -8,7 +8,8 @@ use gristmill_core::ops::Draw;
 use gristmill_core::{Device, Error, Result, Tensor};
 use gristmill_optim::linalg::{RangeOptions, captured_energy, range_find};
 use gristmill_optim::{
-    Algorithm, GaLoreOptions, Group, ModelConfig, Optimizer, OptimizerOptions, Refresh, StateType,
+    Algorithm, GaLoreOptions, Group, ModelConfig, MuonOptions, Optimizer, OptimizerOptions, Refresh,
+    StateType,
 };
 
 /// Seconds of the fastest of several calls, after one that does not count.
@@ -90,6 +91,8 @@ fn main() -> Result<()> {
     let (model_adamw, model_bytes) = steps(&device, &shapes, Algorithm::AdamW, StateType::F32)?;
     let (galore128, bytes128) = steps(&device, &shapes, galore(128), StateType::F32)?;
     let (galore32, _) = steps(&device, &shapes, galore(32), StateType::F32)?;
+    let muon = Algorithm::Muon(MuonOptions::default());
+    let (muon, _) = steps(&device, &shapes, muon, StateType::F32)?;
     let (galore8, bytes8) = steps(&device, &shapes, galore(128), StateType::Int8)?;
     let report = serde_json::json!({
         "refresh": { "cold": cold, "coldEnergy": energy, "warm": warm, "warmEnergy": warm_energy },
@@ -99,6 +102,7 @@ fn main() -> Result<()> {
             "adamw": { "parametersPerSecond": model_adamw, "stateBytes": model_bytes },
             "galore128": { "parametersPerSecond": galore128, "stateBytes": bytes128 },
             "galore32": { "parametersPerSecond": galore32 },
+            "muon": { "parametersPerSecond": muon },
             "galore128Int8": { "parametersPerSecond": galore8, "stateBytes": bytes8 },
         },
     });

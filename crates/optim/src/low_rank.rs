@@ -1,4 +1,4 @@
-use gristmill_core::ops::{AdamwRule, Copy, Matmul, MatmulOptions, Moments, Noise};
+use gristmill_core::ops::{AdamwRule, Copy, LowRankAdam, Matmul, MatmulOptions, Moments, Noise};
 use gristmill_core::{Code, DType, Device, Error, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -184,12 +184,15 @@ impl LowRank {
         let inner = match sum {
             Sum::Inner(inner) => inner.clone(),
             Sum::Full(gradient) => {
-                let gradient = &f32_of(gradient)?;
                 if self.is_due(step.before) {
+                    let gradient = &f32_of(gradient)?;
                     match self.basis {
                         Basis::Gradient { refresh, .. } => self.refresh(gradient, refresh, step.seed)?,
                         Basis::Momentum => self.turn(gradient, &step.rule)?,
                     }
+                }
+                if let [basis] = &self.bases[..] {
+                    return self.step_at_once(weight, gradient, basis, step);
                 }
                 self.inner(gradient)?
             }
@@ -199,6 +202,20 @@ impl LowRank {
         let direction = moments::direction(&inner, &self.moments, rule, step.noise)?;
         let factor = (-f64::from(left) * self.scale) as f32;
         self.project_back(&direction, &bases, weight, factor, step.rule.keep)
+    }
+
+    /// The whole step with a basis of one side, in one operation.
+    fn step_at_once(&self, weight: &Tensor, gradient: &Tensor, basis: &Tensor, step: &Step) -> Result<()> {
+        let factor = (f64::from(step.rule.step) * self.scale) as f32;
+        weight.device().run(LowRankAdam {
+            grad: gradient.clone(),
+            basis: basis.clone(),
+            right: self.sides == Sides::Right,
+            weight: weight.clone(),
+            moments: self.moments.clone(),
+            rule: AdamwRule { step: factor, ..step.rule },
+            noise: step.noise,
+        })
     }
 
     /// The gradient in the subspace of its bases.

@@ -49,12 +49,7 @@ fn moved(param: f32, next_m: f32, next_v: f32, counts: bool) -> f32 {
 #end
 
 #if NOISE=1
-#include philox
-// The random bits of an element: half `which` of its block.
-fn noise(i: u32, which: u32) -> u32 {
-  let block = philox4x32_10(vec4(p.first + i, 0u, p.stream_lo, p.stream_hi), vec2(p.seed_lo, p.seed_hi));
-  return (block[which >> 1u] >> (16u * (which & 1u))) & 0xffffu;
-}
+#include adam_noise
 #end
 
 #if TARGET=all

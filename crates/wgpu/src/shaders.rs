@@ -17,9 +17,10 @@ const TEXTS: &[(&str, &str)] = texts!("": "activation" "adamw" "attention" "axpb
     "clipped_sum" "column_norms" "copy" "embedding_norms" "fill" "gather" "gaussian_noise" "grid_sum"
     "linear_nll" "loss_reduction" "matmul" "nll" "norm" "payload_norm" "philox" "rope" "row_norm_scale" "row_reduce" "scale"
     "segment_product" "segment_reduce" "softmax_stats" "subgroups" "tied_norms" "topk" "topk_aggregate" "topk_encode"
-    "clip_linear_fused" "clipped_grad" "per_sample_norms");
+    "clip_linear_fused" "clipped_grad" "per_sample_norms"
+    "gram" "low_rank_adam");
 
-const LIBRARIES: &[(&str, &str)] = texts!("lib/": "activations" "adam" "adam_stored" "bits" "clip" "element" "gather_pairs" "load" "lse" "main" "math" "normal" "pair" "payload" "payload_scale" "philox" "reduce" "reduction"
+const LIBRARIES: &[(&str, &str)] = texts!("lib/": "activations" "adam" "adam_noise" "adam_stored" "bits" "clip" "element" "gather_pairs" "load" "lse" "main" "math" "normal" "pair" "payload" "payload_scale" "philox" "reduce" "reduction"
     "rows" "segments" "squares" "stream" "sum" "target" "tile" "topk_large" "topk_order" "topk_pick" "words");
 
 /// A definition and the values that it takes.
@@ -143,6 +144,9 @@ const VARIANTS: &[(&str, &[Choice])] = &[
     ),
     ("clipped_grad", &[("STAGE", &["bias"]), ("X", FLOATS), ("FACTORS", FLAG)]),
     ("per_sample_norms", &[("STAGE", &["squares", "total"])]),
+    ("gram", &[("X", FLOATS), ("TRANS_A", &["0"]), ("TRANS_B", &["1"])]),
+    ("gram", &[("X", FLOATS), ("TRANS_A", &["1"]), ("TRANS_B", &["0"])]),
+    ("low_rank_adam", &[("OUT", &["bf16"]), ("NOISE", FLAG)]),
 ];
 
 fn find(texts: &[(&'static str, &'static str)], name: &str) -> Result<&'static str> {

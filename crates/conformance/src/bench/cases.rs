@@ -151,6 +151,7 @@ pub(super) fn cases(device: &Device) -> Vec<BenchCase> {
         selections(&s),
         exchanges(&s),
         optimizers(&s),
+        super::low_rank::cases(&s),
         clipping(&s),
         super::samples::samples(&s),
     ]

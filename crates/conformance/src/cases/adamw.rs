@@ -1,5 +1,5 @@
-use gristmill_core::DType;
 use gristmill_core::ops::{Adamw, AdamwRule, Moments, Noise, dynamic_map};
+use gristmill_core::{DType, Tensor};
 
 use crate::case::{Bound, Case, Problem, ulp};
 use crate::draw::Draw;
@@ -8,14 +8,14 @@ use crate::values::Values;
 
 /// How the state is kept.
 #[derive(Clone, Copy, PartialEq)]
-enum State {
+pub(super) enum State {
     F32,
     Bf16,
     Int8,
 }
 
 impl State {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             State::F32 => "f32",
             State::Bf16 => "bf16",
@@ -24,7 +24,7 @@ impl State {
     }
 
     /// The state as operands, of numbers like those of a gradient.
-    fn operands(self, draw: &mut Draw, n: usize, values: Values) -> Vec<Operand> {
+    pub(super) fn operands(self, draw: &mut Draw, n: usize, values: Values) -> Vec<Operand> {
         let dtype = match self {
             State::F32 => DType::F32,
             State::Bf16 => DType::Bf16,
@@ -44,6 +44,14 @@ impl State {
         let m = Operand::update(dtype, &[n], values.elements(draw, dtype, n));
         let v = Operand::update(dtype, &[n], values.elements(draw, dtype, n)).map(f64::abs);
         vec![m, v]
+    }
+
+    /// The state of these operands.
+    pub(super) fn moments(self, t: &[Tensor]) -> Moments {
+        match self {
+            State::Int8 => Moments::Int8 { codes: t[0].clone(), absmax: t[1].clone(), maps: t[2].clone() },
+            State::F32 | State::Bf16 => Moments::Full { m: t[0].clone(), v: t[1].clone() },
+        }
     }
 }
 
@@ -80,12 +88,7 @@ fn adamw(kind: Kind, n: usize, [grads, states]: [Values; 2]) -> Case {
         Problem::new(operands, move |t| Adamw {
             grad: t[0].clone(),
             param: t[1].clone(),
-            moments: match state {
-                State::Int8 => {
-                    Moments::Int8 { codes: t[2].clone(), absmax: t[3].clone(), maps: t[4].clone() }
-                }
-                State::F32 | State::Bf16 => Moments::Full { m: t[2].clone(), v: t[3].clone() },
-            },
+            moments: state.moments(&t[2..]),
             rule: AdamwRule { beta1: 0.9, beta2: 0.999, eps: 1e-8, step, keep, grad_scale: 0.75 },
             noise,
         })

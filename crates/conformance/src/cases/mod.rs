@@ -18,6 +18,9 @@ mod transformer;
 
 mod linear_grad;
 
+mod gram;
+mod low_rank_adam;
+
 use gristmill_core::DType;
 
 use crate::Case;
@@ -44,6 +47,8 @@ pub fn cases() -> Vec<Case> {
         tables::cases(),
         gaussian_noise::cases(),
         linear_grad::cases(),
+        low_rank_adam::cases(),
+        gram::cases(),
     ]
     .into_iter()
     .flatten()

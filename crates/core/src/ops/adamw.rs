@@ -68,7 +68,7 @@ impl Moments {
         }
     }
 
-    fn check(&self, elements: usize) -> Result<()> {
+    pub(super) fn check(&self, elements: usize) -> Result<()> {
         match self {
             Moments::Full { m, v } => {
                 check::dtype("m", m, &[DType::F32, DType::Bf16])?;
@@ -171,6 +171,27 @@ impl AdamwRule {
     /// The same, giving the direction without learning rate or sign, and the factor that is left for it.
     pub fn direction(self) -> (Self, f32) {
         (Self { step: -1.0, keep: 0.0, ..self }, self.step)
+    }
+
+    /// Checks that each is in its range.
+    pub(super) fn check(&self) -> Result<()> {
+        for (name, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
+            if !(0.0..1.0).contains(&beta) {
+                return Err(Error::invalid_argument(
+                    name,
+                    format!("expected a number from 0 to 1, given {beta}"),
+                ));
+            }
+        }
+        if !(self.eps.is_finite() && self.eps >= f32::MIN_POSITIVE) {
+            return Err(Error::invalid_argument(
+                "eps",
+                format!("expected a positive number of at least 2^-126, given {}", self.eps),
+            ));
+        }
+        check::finite("step", self.step)?;
+        check::finite("keep", self.keep)?;
+        check::finite("gradScale", self.grad_scale)
     }
 
     /// `β₁, 1 − β₁, β₂, 1 − β₂` in single precision.
@@ -317,24 +338,7 @@ impl Operation for Adamw {
             return Err(Error::new(Code::ShapeMismatch, "at most 2^32 elements").at_column("param"));
         }
         self.moments.check(self.param.len())?;
-        let rule = &self.rule;
-        for (name, beta) in [("beta1", rule.beta1), ("beta2", rule.beta2)] {
-            if !(0.0..1.0).contains(&beta) {
-                return Err(Error::invalid_argument(
-                    name,
-                    format!("expected a number from 0 to 1, given {beta}"),
-                ));
-            }
-        }
-        if !(rule.eps.is_finite() && rule.eps >= f32::MIN_POSITIVE) {
-            return Err(Error::invalid_argument(
-                "eps",
-                format!("expected a positive number of at least 2^-126, given {}", rule.eps),
-            ));
-        }
-        check::finite("step", rule.step)?;
-        check::finite("keep", rule.keep)?;
-        check::finite("gradScale", rule.grad_scale)
+        self.rule.check()
     }
 
     fn cost(&self) -> Cost {

@@ -50,6 +50,9 @@ mod clipped_grad;
 mod linear_grad;
 mod per_sample_norms;
 
+mod gram;
+mod low_rank_adam;
+
 pub use activation::{Activation, ActivationKind, ActivationOptions};
 pub use adamw::{
     Adamw, AdamwRule, DecayOrder, EpsPlacement, Moments, Noise, block_unit, code, dynamic_map, flush,
@@ -92,6 +95,9 @@ pub use clip_linear_fused::{ClipLinearFused, ClipLinearFusedOutput, ClipLinearOp
 pub use clipped_grad::ClippedGrad;
 pub use linear_grad::LinearSizes;
 pub use per_sample_norms::{NormsMethod, NormsOptions, PerSampleNorms};
+
+pub use gram::{Gram, GramOptions};
+pub use low_rank_adam::{LowRankAdam, LowRankSizes};
 
 use crate::{Code, Device, Error, Result, Tensor};
 
@@ -335,6 +341,10 @@ ops! {
     ClippedGrad,
     /// Both for a layer that is clipped by itself.
     ClipLinearFused,
+    /// A step of Adam in a subspace of the gradient.
+    LowRankAdam,
+    /// A product of a matrix with its own transpose.
+    Gram,
 }
 
 impl Op {

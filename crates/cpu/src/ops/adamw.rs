@@ -1,9 +1,10 @@
-use gristmill_core::ops::{Adamw, AdamwRule, Moments, Noise, block_unit, code, flush, midpoints};
+use gristmill_core::ops::{Adamw, AdamwRule, Moments, Noise};
 use gristmill_core::{DType, Result};
 use half::bf16;
 use rayon::prelude::*;
 
-use super::lanes::{dispatch, max};
+use super::codes::Table;
+use super::lanes::dispatch;
 use super::{PARALLEL, TASK};
 use crate::access::Access;
 use crate::float::Float;
@@ -32,7 +33,7 @@ pub(super) fn run(op: &Adamw, access: &Access) -> Result<()> {
     with!(op.grad.dtype(), G => with!(op.param.dtype(), P => {
         let grad = access.input::<G>(&op.grad)?;
         let param = access.output::<P>(&op.param)?;
-        let step = Step { rule: op.rule, betas: op.rule.betas(), noise: op.noise };
+        let step = Step::new(op.rule, op.noise);
         match &op.moments {
             Moments::Full { m, v } => with!(m.dtype(), S => {
                 step.full(grad, param, [access.output::<S>(m)?, access.output::<S>(v)?]);
@@ -47,14 +48,19 @@ pub(super) fn run(op: &Adamw, access: &Access) -> Result<()> {
     }))
 }
 
+/// What a step is taken with.
 #[derive(Clone, Copy)]
-struct Step {
+pub(super) struct Step {
     rule: AdamwRule,
     betas: [f32; 4],
     noise: Option<Noise>,
 }
 
 impl Step {
+    pub(super) fn new(rule: AdamwRule, noise: Option<Noise>) -> Self {
+        Self { rule, betas: rule.betas(), noise }
+    }
+
     /// The parameter of an element after the step.
     #[inline(always)]
     fn moved(&self, param: f32, m: f32, v: f32, counts: bool) -> f32 {
@@ -68,7 +74,7 @@ impl Step {
 
     /// A number as it is stored: of parameter (0), `m` (1) or `v` (2) of element `i`.
     #[inline(always)]
-    fn stored<T: Float>(&self, i: usize, which: usize, x: f32) -> T {
+    pub(super) fn stored<T: Float>(&self, i: usize, which: usize, x: f32) -> T {
         match self.noise {
             Some(noise) if T::DTYPE == DType::Bf16 => {
                 let bits = Noise::round(x, noise.bits(i as u32)[which]);
@@ -80,20 +86,31 @@ impl Step {
 
     fn full<G: Float, P: Float, S: Float>(self, grad: &[G], param: &mut [P], [m, v]: [&mut [S]; 2]) {
         let work = |(task, (((grad, param), m), v)): (usize, Pieces<G, P, S>)| {
-            dispatch(
-                #[inline(always)]
-                || match self.noise {
-                    // So that the loop without noise has no branch in it.
-                    None => Step { noise: None, ..self }.elements(task * TASK, grad, param, m, v),
-                    Some(_) => self.elements(task * TASK, grad, param, m, v),
-                },
-            );
+            self.piece(task * TASK, grad, param, [m, v]);
         };
         if param.len() < PARALLEL {
             return work((0, (((grad, param), m), v)));
         }
         let pieces = grad.par_chunks(TASK).zip(param.par_chunks_mut(TASK));
         pieces.zip(m.par_chunks_mut(TASK)).zip(v.par_chunks_mut(TASK)).enumerate().for_each(work);
+    }
+
+    /// Moves elements from number `first` on.
+    pub(super) fn piece<G: Float, P: Float, S: Float>(
+        self,
+        first: usize,
+        grad: &[G],
+        param: &mut [P],
+        [m, v]: [&mut [S]; 2],
+    ) {
+        dispatch(
+            #[inline(always)]
+            || match self.noise {
+                // So that the loop without noise has no branch in it.
+                None => Step { noise: None, ..self }.elements(first, grad, param, m, v),
+                Some(_) => self.elements(first, grad, param, m, v),
+            },
+        );
     }
 
     #[inline(always)]
@@ -125,33 +142,50 @@ impl Step {
         maps: &[f32],
     ) {
         let blocks = absmax.len() / 2;
-        let (maps_m, maps_v) = maps.split_at(256);
-        let tables = [Table::new(maps_m), Table::new(maps_v)];
+        let tables = tables(maps);
         let (m_codes, v_codes) = codes.split_at_mut(64 * blocks);
         let (m_absmax, v_absmax) = absmax.split_at_mut(blocks);
         let work =
             |(block, (((((grad, param), m_codes), v_codes), m_absmax), v_absmax)): (usize, Blocks<G, P>)| {
-                dispatch(
-                    #[inline(always)]
-                    || {
-                        let (mut m, mut v) = ([0f32; BLOCK], [0f32; BLOCK]);
-                        tables[0].decode(m_codes, *m_absmax, &mut m);
-                        tables[1].decode(v_codes, *v_absmax, &mut v);
-                        let n = grad.len();
-                        self.elements(block * BLOCK, grad, param, &mut m[..n], &mut v[..n]);
-                        // Whatever codes were behind the last element.
-                        m[n..].fill(0.0);
-                        v[n..].fill(0.0);
-                        *m_absmax = tables[0].encode(&m, m_codes);
-                        *v_absmax = tables[1].encode(&v, v_codes);
-                    },
-                );
+                self.block(&tables, block, grad, param, [m_codes, v_codes], [m_absmax, v_absmax]);
             };
         let pieces = grad.par_chunks(BLOCK).zip(param.par_chunks_mut(BLOCK));
         let pieces = pieces.zip(m_codes.par_chunks_mut(64)).zip(v_codes.par_chunks_mut(64));
         let pieces = pieces.zip(m_absmax.par_iter_mut()).zip(v_absmax.par_iter_mut()).enumerate();
         pieces.with_min_len(PARALLEL / BLOCK).for_each(work);
     }
+
+    /// Moves a block of elements whose moments are codes.
+    pub(super) fn block<G: Float, P: Float>(
+        self,
+        tables: &[Table; 2],
+        block: usize,
+        grad: &[G],
+        param: &mut [P],
+        [m_codes, v_codes]: [&mut [u32]; 2],
+        [m_absmax, v_absmax]: [&mut f32; 2],
+    ) {
+        dispatch(
+            #[inline(always)]
+            || {
+                let (mut m, mut v) = ([0f32; BLOCK], [0f32; BLOCK]);
+                tables[0].decode(m_codes, *m_absmax, &mut m);
+                tables[1].decode(v_codes, *v_absmax, &mut v);
+                let n = grad.len();
+                self.elements(block * BLOCK, grad, param, &mut m[..n], &mut v[..n]);
+                // Whatever codes were behind the last element.
+                m[n..].fill(0.0);
+                v[n..].fill(0.0);
+                *m_absmax = tables[0].encode(&m, m_codes);
+                *v_absmax = tables[1].encode(&v, v_codes);
+            },
+        );
+    }
+}
+
+/// The maps of both moments.
+pub(super) fn tables(maps: &[f32]) -> [Table; 2] {
+    [&maps[..256], &maps[256..]].map(Table::new)
 }
 
 /// A piece of each operand of a step with numbers.
@@ -160,37 +194,3 @@ type Pieces<'a, G, P, S> = (((&'a [G], &'a mut [P]), &'a mut [S]), &'a mut [S]);
 /// A block of each operand of a step with codes.
 type Blocks<'a, G, P> =
     (((((&'a [G], &'a mut [P]), &'a mut [u32]), &'a mut [u32]), &'a mut f32), &'a mut f32);
-
-/// A map, and what lies midway between its numbers.
-struct Table {
-    map: [f32; 256],
-    middle: [f32; 256],
-}
-
-impl Table {
-    fn new(map: &[f32]) -> Self {
-        Self { map: std::array::from_fn(|i| map[i]), middle: midpoints(map) }
-    }
-
-    #[inline(always)]
-    fn decode(&self, codes: &[u32], absmax: f32, values: &mut [f32; BLOCK]) {
-        let absmax = flush(absmax);
-        for (word, values) in codes.iter().zip(values.chunks_exact_mut(4)) {
-            for (byte, value) in values.iter_mut().enumerate() {
-                *value = flush(self.map[(word >> (8 * byte)) as usize & 255] * absmax);
-            }
-        }
-    }
-
-    /// Writes the codes of a block; its scale.
-    #[inline(always)]
-    fn encode(&self, values: &[f32; BLOCK], codes: &mut [u32]) -> f32 {
-        let greatest = max::<_, u32, 16>(&values[..], 0, |x| x.to_bits() & 0x7FFF_FFFF);
-        let unit = block_unit(f32::from_bits(greatest));
-        for (word, values) in codes.iter_mut().zip(values.chunks_exact(4)) {
-            let codes = [0, 1, 2, 3].map(|i| code(&self.middle, values[i], unit));
-            *word = u32::from_le_bytes(codes);
-        }
-        unit.0
-    }
-}

@@ -40,6 +40,9 @@ mod clipped_grad;
 mod linear_grad;
 mod per_sample_norms;
 
+mod gram;
+mod low_rank_adam;
+
 pub use loss_reduction::loss_reduction;
 pub use segment_reduce::segment_sum;
 
@@ -88,6 +91,8 @@ pub(crate) fn run(op: &Op, access: &Access) -> Result<()> {
         Op::PerSampleNorms(op) => per_sample_norms::run(op, access),
         Op::ClippedGrad(op) => clipped_grad::run(op, access),
         Op::ClipLinearFused(op) => clip_linear_fused::run(op, access),
+        Op::LowRankAdam(op) => low_rank_adam::run(op, access),
+        Op::Gram(op) => gram::run(op, access),
         other => Err(not_yet(other)),
     }
 }

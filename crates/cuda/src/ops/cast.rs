@@ -1,5 +1,5 @@
-use gristmill_core::Result;
 use gristmill_core::ops::Cast;
+use gristmill_core::{DType, Result};
 
 use super::copy::copy;
 use super::elementwise;
@@ -11,9 +11,19 @@ pub(super) fn run(op: &Cast, cx: &mut Context<'_>) -> Result<()> {
     if op.x.dtype() == op.out.dtype() {
         return copy(cx, x, out, op.out.bytes());
     }
-    if n == 0 {
+    cast(cx, (x, op.x.dtype()), (out, op.out.dtype()), n)
+}
+
+/// Casts so many elements from one address to another.
+pub(super) fn cast(
+    cx: &Context<'_>,
+    (x, from): (u64, DType),
+    (out, to): (u64, DType),
+    elements: usize,
+) -> Result<()> {
+    if elements == 0 {
         return Ok(());
     }
-    let args = Args::new().u64(x).u64(out).size(n).finish();
-    cx.launch("cast", format!("cast_{}_{}", op.x.dtype(), op.out.dtype()), elementwise(n), 0, &args)
+    let args = Args::new().u64(x).u64(out).size(elements).finish();
+    cx.launch("cast", format!("cast_{from}_{to}"), elementwise(elements), 0, &args)
 }

@@ -40,6 +40,9 @@ mod clipped_grad;
 mod linear_grad;
 mod per_sample_norms;
 
+mod gram;
+mod low_rank_adam;
+
 use gristmill_core::ops::Op;
 use gristmill_core::{Code, DType, Error, Result, Tensor};
 
@@ -90,6 +93,8 @@ pub(crate) fn run(op: &Op, cx: &mut Context<'_>) -> Result<()> {
         Op::PerSampleNorms(op) => per_sample_norms::run(op, cx),
         Op::ClippedGrad(op) => clipped_grad::run(op, cx),
         Op::ClipLinearFused(op) => clip_linear_fused::run(op, cx),
+        Op::LowRankAdam(op) => low_rank_adam::run(op, cx),
+        Op::Gram(op) => gram::run(op, cx),
         other => Err(Error::new(Code::Unsupported, format!("no CUDA kernel for {}", other.name()))),
     }
 }

@@ -1,4 +1,4 @@
-use gristmill_core::ops::{Copy, Matmul, MatmulOptions};
+use gristmill_core::ops::{Copy, GramOptions, Matmul};
 use gristmill_core::{Code, DType, Error, Result, Tensor};
 
 use super::sum_squares;
@@ -32,14 +32,15 @@ pub fn newton_schulz(x: &Tensor, steps: usize, dtype: DType) -> Result<Tensor> {
     let (tall, device) = (rows > columns, x.device().clone());
     let [a, b, c] = COEFFICIENTS;
     for _ in 0..steps {
-        // Of the smaller side, so that nothing is ever transposed in memory.
-        let gram = x.matmul(&x, MatmulOptions { trans_a: tall, trans_b: !tall, ..Default::default() })?;
-        let out = gram.copy()?;
+        // Of the smaller side, so that nothing is ever transposed in memory. It is symmetric, so its square is its product
+        // with its transpose, and half of either is enough.
+        let gram = x.gram(GramOptions { columns: tall, ..Default::default() })?;
+        let out =
+            gram.gram(GramOptions { alpha: c, c: Some(gram.clone()), beta: b, ..Default::default() })?;
         let product = |a: &Tensor, b: &Tensor, out: &Tensor, alpha: f32, beta: f32| {
             let (a, b, out) = (a.clone(), b.clone(), out.clone());
             device.run(Matmul { a, b, out, trans_a: false, trans_b: false, alpha, beta })
         };
-        product(&gram, &gram, &out, c, b)?;
         let next = device.empty(dtype, [rows, columns])?;
         device.run(Copy { x: x.clone(), out: next.clone() })?;
         match tall {

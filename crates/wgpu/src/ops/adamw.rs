@@ -1,18 +1,35 @@
-use gristmill_core::ops::{Adamw, Moments};
+use gristmill_core::ops::{Adamw, AdamwRule, Moments, Noise};
 use gristmill_core::{DType, Result, Tensor};
 
 use super::elements::finish;
+use super::place::Place;
 use super::{Run, dtype};
 use crate::kernel::Kernel;
 use crate::window::{Window, pieces};
 
 const BLOCK: usize = Moments::BLOCK;
 
+/// A step whose gradient and parameter are tensors or scratch memory; otherwise as [`Adamw`].
+pub(super) struct Step<'a> {
+    pub(super) grad: Place<'a>,
+    pub(super) param: Place<'a>,
+    pub(super) elements: usize,
+    pub(super) moments: &'a Moments,
+    pub(super) rule: AdamwRule,
+    pub(super) noise: Option<Noise>,
+}
+
 pub(super) fn run(run: &mut Run, op: &Adamw) -> Result<()> {
+    let [grad, param] = [&op.grad, &op.param].map(Place::Tensor);
+    let (elements, moments) = (op.param.len(), &op.moments);
+    step(run, &Step { grad, param, elements, moments, rule: op.rule, noise: op.noise })
+}
+
+pub(super) fn step(run: &mut Run, op: &Step) -> Result<()> {
     let fits = (run.ctx.window_len(4) / BLOCK).max(1) * BLOCK;
-    for piece in pieces(op.param.len(), fits) {
-        match &op.moments {
-            Moments::Full { m, v } if [m, &op.param].map(Tensor::dtype) == [DType::F32; 2] => {
+    for piece in pieces(op.elements, fits) {
+        match op.moments {
+            Moments::Full { m, v } if [m.dtype(), op.param.dtype()] == [DType::F32; 2] => {
                 all(run, op, m, v, piece)?
             }
             Moments::Full { m, v } => {
@@ -38,22 +55,19 @@ pub(super) fn run(run: &mut Run, op: &Adamw) -> Result<()> {
 /// A kernel with its output, the gradient and the scalars.
 fn kernel(
     run: &mut Run,
-    op: &Adamw,
+    op: &Step,
     target: &'static str,
     state: &'static str,
     out: &Window,
     (first, len): (usize, usize),
 ) -> Result<Kernel> {
-    let grad = Window::of(&op.grad, run.buffers, first, len)?;
+    let grad = op.grad.window(run, first, len)?;
     let [b1, c1, b2, c2] = op.rule.betas();
-    let halves = |x: u64| (x as u32, (x >> 32) as u32);
-    let noise = op.noise.map_or([0; 2], |noise| [noise.seed, noise.stream]);
-    let [seed, stream] = noise.map(halves);
     let bf16 = match target {
         "param" => op.param.dtype() == DType::Bf16,
         _ => state == "bf16",
     };
-    Ok(run
+    let kernel = run
         .ctx
         .kernel("adamw")
         .def("TARGET", target)
@@ -72,15 +86,20 @@ fn kernel(
         .number("eps", op.rule.eps)
         .number("step", op.rule.step)
         .number("keep", op.rule.keep)
-        .number("scale", op.rule.grad_scale)
-        .param("seed_lo", seed.0)
-        .param("seed_hi", seed.1)
-        .param("stream_lo", stream.0)
-        .param("stream_hi", stream.1))
+        .number("scale", op.rule.grad_scale);
+    Ok(noise(kernel, op.noise))
 }
 
-fn all(run: &mut Run, op: &Adamw, m: &Tensor, v: &Tensor, (first, len): (usize, usize)) -> Result<()> {
-    let out = Window::of(&op.param, run.buffers, first, len)?;
+/// A kernel with what noise is drawn by; zeros without.
+pub(super) fn noise(kernel: Kernel, noise: Option<Noise>) -> Kernel {
+    let [seed, stream] = noise.map_or([0; 2], |noise| [noise.seed, noise.stream]);
+    [("seed_lo", "seed_hi", seed), ("stream_lo", "stream_hi", stream)]
+        .into_iter()
+        .fold(kernel, |kernel, (low, high, x)| kernel.param(low, x as u32).param(high, (x >> 32) as u32))
+}
+
+fn all(run: &mut Run, op: &Step, m: &Tensor, v: &Tensor, (first, len): (usize, usize)) -> Result<()> {
+    let out = op.param.window(run, first, len)?;
     let (m, v) = (Window::of(m, run.buffers, first, len)?, Window::of(v, run.buffers, first, len)?);
     kernel(run, op, "all", "f32", &out, (first, len))?
         .def("OUT", "f32")
@@ -96,13 +115,13 @@ fn all(run: &mut Run, op: &Adamw, m: &Tensor, v: &Tensor, (first, len): (usize, 
 /// Writes the parameter from moments that lie in these windows.
 fn param(
     run: &mut Run,
-    op: &Adamw,
+    op: &Step,
     state: &'static str,
     (first, len): (usize, usize),
     moments: &[&Window],
     describe: impl FnOnce(Kernel) -> Kernel,
 ) -> Result<()> {
-    let out = Window::of(&op.param, run.buffers, first, len)?;
+    let out = op.param.window(run, first, len)?;
     let kernel = kernel(run, op, "param", state, &out, (first, len))?;
     let kernel = describe(moments.iter().fold(kernel, |kernel, window| kernel.read(window)));
     finish(run.ctx, kernel, out.at, dtype(op.param.dtype()), op.param.dtype().size(), len)
@@ -110,7 +129,7 @@ fn param(
 
 fn int8(
     run: &mut Run,
-    op: &Adamw,
+    op: &Step,
     [codes, absmax, maps]: [&Tensor; 3],
     (first, len): (usize, usize),
 ) -> Result<()> {

@@ -1,7 +1,7 @@
-use gristmill_core::device::Buffers;
 use gristmill_core::ops::{Matmul, MatmulSizes};
-use gristmill_core::{DType, Result, Tensor};
+use gristmill_core::{DType, Result};
 
+use super::place::Place;
 use super::{Run, dtype, elements};
 use crate::window::{Window, pieces};
 
@@ -56,7 +56,7 @@ fn halve(len: &mut usize) {
 }
 
 /// Cuts a product until its operands fit in windows, and it is short enough.
-fn cut(op: &Matmul, s: MatmulSizes, fits: usize, fits_out: usize) -> Pieces {
+fn cut(op: &Multiply, s: MatmulSizes, fits: usize, fits_out: usize) -> Pieces {
     let mut p = Pieces { m: s.m, n: s.n, k: s.k };
     let span = |rows: usize, columns: usize, ld: usize| rows.saturating_sub(1) * ld + columns;
     loop {
@@ -81,9 +81,26 @@ fn cut(op: &Matmul, s: MatmulSizes, fits: usize, fits_out: usize) -> Pieces {
     }
 }
 
+/// A product whose operands are tensors or scratch memory; otherwise as [`Matmul`].
+#[derive(Clone, Copy)]
+pub(super) struct Multiply<'a> {
+    pub(super) a: Place<'a>,
+    pub(super) b: Place<'a>,
+    pub(super) out: Place<'a>,
+    pub(super) trans_a: bool,
+    pub(super) trans_b: bool,
+    pub(super) alpha: f32,
+    pub(super) beta: f32,
+}
+
 pub(super) fn run(run: &mut Run, op: &Matmul) -> Result<()> {
-    let s = op.sizes()?;
-    if op.out.is_empty() {
+    let &Matmul { ref a, ref b, ref out, trans_a, trans_b, alpha, beta } = op;
+    let [a, b, out] = [a, b, out].map(Place::Tensor);
+    multiply(run, &Multiply { a, b, out, trans_a, trans_b, alpha, beta }, op.sizes()?)
+}
+
+pub(super) fn multiply(run: &mut Run, op: &Multiply, s: MatmulSizes) -> Result<()> {
+    if s.batch * s.m * s.n == 0 {
         return Ok(());
     }
     let fits = run.ctx.window_len(op.a.dtype().size());
@@ -107,7 +124,7 @@ pub(super) fn run(run: &mut Run, op: &Matmul) -> Result<()> {
 
 /// A part of the output, of some consecutive products.
 struct Product<'a> {
-    op: &'a Matmul,
+    op: &'a Multiply<'a>,
     s: MatmulSizes,
     batch0: usize,
     batch: usize,
@@ -120,7 +137,7 @@ impl Product<'_> {
         let op = self.op;
         if op.out.dtype() == DType::F32 {
             let (first, len) = self.span(self.out, self.s.m * self.s.n, self.s.n);
-            let out = Window::of(&op.out, run.buffers, first, len)?;
+            let out = op.out.window(run, first, len)?;
             return self.accumulate(run, &out, self.s.n, self.s.m * self.s.n, op.beta, piece);
         }
         // Halves are rounded once, by a kernel that owns whole words of the output.
@@ -165,8 +182,8 @@ impl Product<'_> {
             let a = Part { row0: self.out.row0, rows: self.out.rows, column0: k0, columns: k };
             let b = Part { row0: k0, rows: k, column0: self.out.column0, columns: self.out.columns };
             let (lda, ldb) = (if op.trans_a { s.m } else { s.k }, if op.trans_b { s.k } else { s.n });
-            let a = self.input(run.buffers, &op.a, a.transposed(op.trans_a), s.m * s.k, lda, true)?;
-            let b = self.input(run.buffers, &op.b, b.transposed(op.trans_b), s.k * s.n, ldb, s.batched_b)?;
+            let a = self.input(run, op.a, a.transposed(op.trans_a), s.m * s.k, lda, true)?;
+            let b = self.input(run, op.b, b.transposed(op.trans_b), s.k * s.n, ldb, s.batched_b)?;
             let Part { rows: m, columns: n, .. } = self.out;
             let grid = [n.div_ceil(TILE_COLUMNS), m.div_ceil(TILE_ROWS), self.batch].map(|x| x as u32);
             run.ctx
@@ -199,21 +216,21 @@ impl Product<'_> {
     /// The window of a part of an input.
     fn input(
         &self,
-        buffers: &Buffers,
-        x: &Tensor,
+        run: &Run,
+        x: Place,
         part: Part,
         each: usize,
         ld: usize,
         batched: bool,
     ) -> Result<Window> {
         let (first, len) = if batched { self.span(part, each, ld) } else { part.span(ld) };
-        Window::of(x, buffers, first, len)
+        x.window(run, first, len)
     }
 
     /// Brings f32 elements of a product to their place in the output, with what was there.
     fn round(&self, run: &mut Run, product: &Window, from: usize, first: usize, len: usize) -> Result<()> {
-        let out = &self.op.out;
-        let to = Window::of(out, run.buffers, first, len)?;
+        let out = self.op.out;
+        let to = out.window(run, first, len)?;
         let x = Window { at: from as u32, ..product.clone() };
         let kernel = if self.op.beta == 0.0 {
             run.ctx.kernel("cast").def("X", "f32")
@@ -232,11 +249,11 @@ mod tests {
     fn products_are_cut_to_fit() {
         let device = gristmill_cpu::open_reference().unwrap();
         let empty = device.empty(DType::F32, [0, 0]).unwrap();
+        let empty = Place::Tensor(&empty);
         let sizes = [1, 7, 130, 5000, 3 << 20];
         let fits = 100_000;
         for (trans_a, trans_b) in [(false, false), (false, true), (true, false), (true, true)] {
-            let (a, b, out) = (empty.clone(), empty.clone(), empty.clone());
-            let op = Matmul { a, b, out, trans_a, trans_b, alpha: 1.0, beta: 0.0 };
+            let op = Multiply { a: empty, b: empty, out: empty, trans_a, trans_b, alpha: 1.0, beta: 0.0 };
             for (m, n, k) in sizes
                 .iter()
                 .flat_map(|m| sizes.iter().map(move |n| (*m, *n)))
@@ -253,15 +270,8 @@ mod tests {
             }
         }
         let whole = MatmulSizes { batch: 1, m: 100, n: 100, k: 100, batched_b: false };
-        let op = Matmul {
-            a: empty.clone(),
-            b: empty.clone(),
-            out: empty,
-            trans_a: false,
-            trans_b: false,
-            alpha: 1.0,
-            beta: 0.0,
-        };
+        let (trans_a, trans_b) = (false, false);
+        let op = Multiply { a: empty, b: empty, out: empty, trans_a, trans_b, alpha: 1.0, beta: 0.0 };
         assert_eq!(cut(&op, whole, fits, fits), Pieces { m: 100, n: 100, k: 100 });
         device.close();
     }

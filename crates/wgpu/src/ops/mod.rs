@@ -44,6 +44,10 @@ mod clipped_grad;
 mod linear_grad;
 mod per_sample_norms;
 
+mod gram;
+mod low_rank_adam;
+mod place;
+
 use gristmill_core::device::{Buffers, Support};
 use gristmill_core::ops::{NormsMethod, Op, PayloadNorm, PerSampleNorms, TopkAggregate, TopkEncode};
 use gristmill_core::{Code, DType, Error, Result};
@@ -99,6 +103,8 @@ pub(crate) fn run(ctx: &mut Context, serial: u64, op: &Op, buffers: &Buffers) ->
         Op::PerSampleNorms(op) => per_sample_norms::run(run, op),
         Op::ClippedGrad(op) => clipped_grad::run(run, op),
         Op::ClipLinearFused(op) => clip_linear_fused::run(run, op),
+        Op::LowRankAdam(op) => low_rank_adam::run(run, op),
+        Op::Gram(op) => gram::run(run, op),
         _ => Err(Error::new(Code::Unsupported, "the wgpu backend does not do it")),
     }
 }
@@ -162,7 +168,9 @@ pub(crate) fn supports(op: &Op) -> Support {
         | Op::GridSum(_)
         | Op::PerSampleNorms(_)
         | Op::ClippedGrad(_)
-        | Op::ClipLinearFused(_) => Support::Native,
+        | Op::ClipLinearFused(_)
+        | Op::LowRankAdam(_)
+        | Op::Gram(_) => Support::Native,
         other => Support::Unsupported(format!("the wgpu backend does not do {}", other.name())),
     }
 }

@@ -132,6 +132,17 @@ impl<T: Lanes> Product<T> {
     }
 }
 
+/// The transpose of at most [`WIDTH`] rows of `k` numbers, laid out as a panel; not where the instructions are missing, as
+/// it says.
+pub(super) fn lay_out(rows: &[f32], k: usize, panel: &mut [f32]) -> bool {
+    if !f32::detected() {
+        return false;
+    }
+    let count = rows.len() / k;
+    pack::pack(Matrix::new(rows, [k, count], true), 0..count, k, bytemuck::cast_slice_mut(panel));
+    true
+}
+
 /// Lanes of which a square is made at a time: sums of more would lose more to rounding.
 const SQUARE_DEPTH: usize = 512;
 
