@@ -253,11 +253,7 @@ fn describe(op: &Op) -> Described<'_> {
             vec![("out", &o.out)],
         ),
         Op::Activation(o) => (
-            vec![("kind", json!(match o.kind {
-                ActivationKind::Gelu => "gelu",
-                ActivationKind::GeluTanh => "geluTanh",
-                ActivationKind::Silu => "silu",
-            }))],
+            vec![("kind", json!(activation(o.kind)))],
             [("x", &o.x)].into_iter()
                 .chain(o.bias.iter().map(|b| ("bias", b))).chain(o.times.iter().map(|t| ("times", t))).collect(),
             vec![("out", &o.out)],
@@ -364,9 +360,25 @@ fn describe(op: &Op) -> Described<'_> {
             [("norms", &o.norms), ("factors", &o.factors), ("grad", &o.grad)].into_iter()
                 .chain(o.bias.iter().map(|b| ("bias", b))).collect(),
         ),
+        Op::GatherColumns(o) => (vec![], vec![("x", &o.x), ("index", &o.index)], vec![("out", &o.out)]),
+        Op::ScatterColumns(o) => (
+            vec![], vec![("y", &o.y), ("index", &o.index), ("out", &o.out)], vec![("out", &o.out)],
+        ),
+        Op::ActivationGrad(o) => (
+            vec![("kind", json!(activation(o.kind)))], vec![("x", &o.x), ("dy", &o.dy)], vec![("out", &o.out)],
+        ),
         _ => (vec![], vec![], vec![]),
     };
     Described { scalars: scalars.into_iter().map(|(name, v)| (name.into(), v)).collect(), inputs, outputs }
+}
+
+/// The name of a function in TypeScript.
+fn activation(kind: ActivationKind) -> &'static str {
+    match kind {
+        ActivationKind::Gelu => "gelu",
+        ActivationKind::GeluTanh => "geluTanh",
+        ActivationKind::Silu => "silu",
+    }
 }
 
 fn clipping(rule: ClipRule) -> Vec<(&'static str, Value)> {

@@ -45,6 +45,9 @@ kernels!(
     "topk",
     "topk_aggregate",
     "topk_encode",
+    "activation_grad",
+    "scatter_columns",
+    "gather_columns",
 );
 
 /// The PTX of an operation.

@@ -153,6 +153,7 @@ pub(super) fn cases(device: &Device) -> Vec<BenchCase> {
         optimizers(&s),
         clipping(&s),
         super::samples::samples(&s),
+        super::layers::layers(&s),
     ]
     .into_iter()
     .flatten()

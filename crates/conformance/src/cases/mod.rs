@@ -16,6 +16,8 @@ mod tables;
 mod topk;
 mod transformer;
 
+mod activation_grad;
+mod columns;
 mod linear_grad;
 
 use gristmill_core::DType;
@@ -44,6 +46,8 @@ pub fn cases() -> Vec<Case> {
         tables::cases(),
         gaussian_noise::cases(),
         linear_grad::cases(),
+        columns::cases(),
+        activation_grad::cases(),
     ]
     .into_iter()
     .flatten()

@@ -44,10 +44,13 @@ mod topk;
 mod topk_aggregate;
 mod topk_encode;
 
+mod activation_grad;
 mod clip_linear_fused;
 mod clipped_grad;
+mod gather_columns;
 mod linear_grad;
 mod per_sample_norms;
+mod scatter_columns;
 
 pub use activation::{Activation, ActivationKind, ActivationOptions};
 pub use adamw::{
@@ -86,10 +89,13 @@ pub use topk::{Topk, TopkOutput};
 pub use topk_aggregate::TopkAggregate;
 pub use topk_encode::TopkEncode;
 
+pub use activation_grad::ActivationGrad;
 pub use clip_linear_fused::{ClipLinearFused, ClipLinearFusedOutput, ClipLinearOptions, ClipPath};
 pub use clipped_grad::ClippedGrad;
+pub use gather_columns::GatherColumns;
 pub use linear_grad::LinearSizes;
 pub use per_sample_norms::{NormsMethod, NormsOptions, PerSampleNorms};
+pub use scatter_columns::ScatterColumns;
 
 use crate::{Code, Device, Error, Result, Tensor};
 
@@ -331,6 +337,12 @@ ops! {
     ClippedGrad,
     /// Both for a layer that is clipped by itself.
     ClipLinearFused,
+    /// Columns of a matrix.
+    GatherColumns,
+    /// Columns added to some of those of a matrix, in place.
+    ScatterColumns,
+    /// The gradient of a function of every element.
+    ActivationGrad,
 }
 
 impl Op {

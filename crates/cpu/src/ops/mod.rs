@@ -40,10 +40,13 @@ mod topk;
 mod topk_aggregate;
 mod topk_encode;
 
+mod activation_grad;
 mod clip_linear_fused;
 mod clipped_grad;
+mod gather_columns;
 mod linear_grad;
 mod per_sample_norms;
+mod scatter_columns;
 
 pub use loss_reduction::{LossReduction, loss_reduction};
 pub use segment_reduce::segment_sum;
@@ -96,6 +99,9 @@ pub(crate) fn run(op: &Op, access: &Access) -> Result<()> {
         Op::PerSampleNorms(op) => per_sample_norms::run(op, access),
         Op::ClippedGrad(op) => clipped_grad::run(op, access),
         Op::ClipLinearFused(op) => clip_linear_fused::run(op, access),
+        Op::GatherColumns(op) => gather_columns::run(op, access),
+        Op::ScatterColumns(op) => scatter_columns::run(op, access),
+        Op::ActivationGrad(op) => activation_grad::run(op, access),
         other => Err(crate::reference::not_yet(other)),
     }
 }

@@ -34,10 +34,13 @@ mod topk;
 mod topk_aggregate;
 mod topk_encode;
 
+mod activation_grad;
 mod clip_linear_fused;
 mod clipped_grad;
+mod gather_columns;
 mod linear_grad;
 mod per_sample_norms;
+mod scatter_columns;
 
 use gristmill_core::ops::Op;
 use gristmill_core::{Code, DType, Error, Result, Tensor};
@@ -88,6 +91,9 @@ pub(crate) fn run(op: &Op, cx: &mut Context<'_>) -> Result<()> {
         Op::PerSampleNorms(op) => per_sample_norms::run(op, cx),
         Op::ClippedGrad(op) => clipped_grad::run(op, cx),
         Op::ClipLinearFused(op) => clip_linear_fused::run(op, cx),
+        Op::GatherColumns(op) => gather_columns::run(op, cx),
+        Op::ScatterColumns(op) => scatter_columns::run(op, cx),
+        Op::ActivationGrad(op) => activation_grad::run(op, cx),
         other => Err(Error::new(Code::Unsupported, format!("no CUDA kernel for {}", other.name()))),
     }
 }

@@ -38,10 +38,13 @@ mod topk;
 mod topk_aggregate;
 mod topk_encode;
 
+mod activation_grad;
 mod clip_linear_fused;
 mod clipped_grad;
+mod gather_columns;
 mod linear_grad;
 mod per_sample_norms;
+mod scatter_columns;
 
 use gristmill_core::device::{Buffers, Support};
 use gristmill_core::ops::{NormsMethod, Op, PayloadNorm, PerSampleNorms, TopkAggregate, TopkEncode};
@@ -97,6 +100,9 @@ pub(crate) fn run(ctx: &mut Context, serial: u64, op: &Op, buffers: &Buffers) ->
         Op::PerSampleNorms(op) => per_sample_norms::run(run, op),
         Op::ClippedGrad(op) => clipped_grad::run(run, op),
         Op::ClipLinearFused(op) => clip_linear_fused::run(run, op),
+        Op::GatherColumns(op) => gather_columns::run(run, op),
+        Op::ScatterColumns(op) => scatter_columns::run(run, op),
+        Op::ActivationGrad(op) => activation_grad::run(run, op),
         _ => Err(Error::new(Code::Unsupported, "the wgpu backend does not do it")),
     }
 }
@@ -159,7 +165,10 @@ pub(crate) fn supports(op: &Op) -> Support {
         | Op::GridSum(_)
         | Op::PerSampleNorms(_)
         | Op::ClippedGrad(_)
-        | Op::ClipLinearFused(_) => Support::Native,
+        | Op::ClipLinearFused(_)
+        | Op::GatherColumns(_)
+        | Op::ScatterColumns(_)
+        | Op::ActivationGrad(_) => Support::Native,
         other => Support::Unsupported(format!("the wgpu backend does not do {}", other.name())),
     }
 }
