@@ -256,11 +256,7 @@ fn describe(op: &Op) -> Described<'_> {
             vec![("out", &o.out)],
         ),
         Op::Activation(o) => (
-            vec![("kind", json!(match o.kind {
-                ActivationKind::Gelu => "gelu",
-                ActivationKind::GeluTanh => "geluTanh",
-                ActivationKind::Silu => "silu",
-            }))],
+            vec![("kind", json!(activation(o.kind)))],
             [("x", &o.x)].into_iter()
                 .chain(o.bias.iter().map(|b| ("bias", b))).chain(o.times.iter().map(|t| ("times", t))).collect(),
             vec![("out", &o.out)],
@@ -371,6 +367,13 @@ fn describe(op: &Op) -> Described<'_> {
             [("x", &o.x)].into_iter().chain(o.c.iter().map(|c| ("c", c))).collect(),
             vec![("out", &o.out)],
         ),
+        Op::GatherColumns(o) => (vec![], vec![("x", &o.x), ("index", &o.index)], vec![("out", &o.out)]),
+        Op::ScatterColumns(o) => (
+            vec![], vec![("y", &o.y), ("index", &o.index), ("out", &o.out)], vec![("out", &o.out)],
+        ),
+        Op::ActivationGrad(o) => (
+            vec![("kind", json!(activation(o.kind)))], vec![("x", &o.x), ("dy", &o.dy)], vec![("out", &o.out)],
+        ),
         _ => (vec![], vec![], vec![]),
     };
     Described { scalars: scalars.into_iter().map(|(name, v)| (name.into(), v)).collect(), inputs, outputs }
@@ -396,6 +399,15 @@ fn adam(
         Moments::Int8 { codes, absmax, maps } => {
             (scalars, [("codes", codes), ("absmax", absmax)], Some(maps))
         }
+    }
+}
+
+/// The name of a function in TypeScript.
+fn activation(kind: ActivationKind) -> &'static str {
+    match kind {
+        ActivationKind::Gelu => "gelu",
+        ActivationKind::GeluTanh => "geluTanh",
+        ActivationKind::Silu => "silu",
     }
 }
 

@@ -113,6 +113,18 @@ impl Indices<'_> {
         (0..self.len()).find(|&i| !(0..end).contains(&self.at(i))).map(|i| i as u64)
     }
 
+    /// The first position whose number is not one of `0..end`, or not above the one before.
+    pub(crate) fn first_out_of_order(self, end: usize) -> Option<u64> {
+        let end = end as i64;
+        let wrong = |&i: &usize| !(0..end).contains(&self.at(i)) || (i > 0 && self.at(i - 1) >= self.at(i));
+        (0..self.len()).find(wrong).map(|i| i as u64)
+    }
+
+    /// All of them, once they are known to be no less than 0.
+    pub(crate) fn places(self) -> Vec<usize> {
+        (0..self.len()).map(|i| self.at(i) as usize).collect()
+    }
+
     /// The first segment that these offsets do not cut from `values` values.
     pub(crate) fn first_unordered(self, values: usize) -> Option<u64> {
         let values = values as i64;

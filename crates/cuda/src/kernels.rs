@@ -48,6 +48,9 @@ kernels!(
     "topk",
     "topk_aggregate",
     "topk_encode",
+    "activation_grad",
+    "scatter_columns",
+    "gather_columns",
 );
 
 /// The PTX of an operation.

@@ -25,7 +25,7 @@ pub(crate) struct Entry {
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Header {
     #[serde(rename = "__metadata__", default)]
-    metadata: BTreeMap<String, String>,
+    pub(crate) metadata: BTreeMap<String, String>,
     #[serde(flatten)]
     pub(crate) entries: BTreeMap<String, Entry>,
 }
@@ -51,7 +51,7 @@ struct AboutParam {
 }
 
 /// The name of a type in the format.
-fn type_name(dtype: DType) -> &'static str {
+pub(crate) fn type_name(dtype: DType) -> &'static str {
     match dtype {
         DType::F32 => "F32",
         DType::F64 => "F64",

@@ -11,6 +11,8 @@
 //! An [`Optimizer`] holds parameters in groups, each with an algorithm and its options; embeddings and norms usually go
 //! with AdamW whatever the matrices do. Moments are `f32`, `bf16` or codes of 8 bits ([`StateType`]).
 //!
+//! [`LostLinear`] is no optimizer but a layer: a thin product beside a few whole columns, whose parameters are fewer.
+//!
 //! Everything is composed of operations of a device: matrix products, [`gristmill_core::ops::Adamw`], and what this crate
 //! adds in [`linalg`]. Gradients and weights never leave it. What the host sees is small: a norm for each gradient, and at
 //! a refresh the Gram matrices of a few hundred columns.
@@ -36,6 +38,7 @@ mod algorithm;
 mod checkpoint;
 mod import;
 pub mod linalg;
+mod lost;
 mod low_rank;
 mod memory;
 mod moments;
@@ -46,6 +49,10 @@ mod schedule;
 pub use algorithm::{
     AdamOptions, Algorithm, CondaOptions, GaLoreOptions, Group, MuonOptions, MuonScaling, ProjType,
     Projector, Refresh,
+};
+pub use lost::{
+    LostActivation, LostChannels, LostDecomposition, LostForward, LostGradients, LostLinear, LostOptions,
+    LostParts, lost_memory,
 };
 pub use memory::{Memory, ModelConfig, memory_of};
 pub use moments::StateType;

@@ -13,15 +13,20 @@ macro_rules! texts {
     };
 }
 
-const TEXTS: &[(&str, &str)] = texts!("": "activation" "adamw" "attention" "axpby" "bias_add" "cast" "clip_factors" "clipped_embedding_grad"
-    "clipped_sum" "column_norms" "copy" "embedding_norms" "fill" "gather" "gaussian_noise" "grid_sum"
-    "linear_nll" "loss_reduction" "matmul" "nll" "norm" "payload_norm" "philox" "rope" "row_norm_scale" "row_reduce" "scale"
-    "segment_product" "segment_reduce" "softmax_stats" "subgroups" "tied_norms" "topk" "topk_aggregate" "topk_encode"
-    "clip_linear_fused" "clipped_grad" "per_sample_norms"
-    "gram" "low_rank_adam");
+const TEXTS: &[(&str, &str)] = texts!("":
+    "activation" "activation_grad" "adamw" "attention" "axpby" "bias_add" "cast" "clip_factors"
+    "clip_linear_fused" "clipped_embedding_grad" "clipped_grad" "clipped_sum" "column_norms" "copy"
+    "embedding_norms" "fill" "gather" "gather_columns" "gaussian_noise" "gram" "grid_sum" "linear_nll"
+    "loss_reduction" "low_rank_adam" "matmul" "nll" "norm" "payload_norm" "per_sample_norms" "philox" "rope"
+    "row_norm_scale" "row_reduce" "scale" "scatter_columns" "segment_product" "segment_reduce"
+    "softmax_stats" "subgroups" "tied_norms" "topk" "topk_aggregate" "topk_encode"
+);
 
-const LIBRARIES: &[(&str, &str)] = texts!("lib/": "activations" "adam" "adam_noise" "adam_stored" "bits" "clip" "element" "gather_pairs" "load" "lse" "main" "math" "normal" "pair" "payload" "payload_scale" "philox" "reduce" "reduction"
-    "rows" "segments" "squares" "stream" "sum" "target" "tile" "topk_large" "topk_order" "topk_pick" "words");
+const LIBRARIES: &[(&str, &str)] = texts!("lib/":
+    "activations" "adam" "adam_noise" "adam_stored" "bits" "clip" "column_index" "element" "gather_pairs"
+    "load" "lse" "main" "math" "normal" "pair" "payload" "payload_scale" "philox" "reduce" "reduction"
+    "rows" "segments" "squares" "stream" "sum" "target" "tile" "topk_large" "topk_order" "topk_pick" "words"
+);
 
 /// A definition and the values that it takes.
 type Choice = (&'static str, &'static [&'static str]);
@@ -147,6 +152,9 @@ const VARIANTS: &[(&str, &[Choice])] = &[
     ("gram", &[("X", FLOATS), ("TRANS_A", &["0"]), ("TRANS_B", &["1"])]),
     ("gram", &[("X", FLOATS), ("TRANS_A", &["1"]), ("TRANS_B", &["0"])]),
     ("low_rank_adam", &[("OUT", &["bf16"]), ("NOISE", FLAG)]),
+    ("gather_columns", &[("OUT", FLOATS)]),
+    ("scatter_columns", &[("OUT", FLOATS)]),
+    ("activation_grad", &[("KIND", &["gelu", "gelu_tanh", "silu"]), ("OUT", FLOATS)]),
 ];
 
 fn find(texts: &[(&'static str, &'static str)], name: &str) -> Result<&'static str> {

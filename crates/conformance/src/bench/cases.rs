@@ -154,6 +154,7 @@ pub(super) fn cases(device: &Device) -> Vec<BenchCase> {
         super::low_rank::cases(&s),
         clipping(&s),
         super::samples::samples(&s),
+        super::layers::layers(&s),
     ]
     .into_iter()
     .flatten()

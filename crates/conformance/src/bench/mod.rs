@@ -5,6 +5,7 @@
 //! look at: the numbers themselves depend on who else uses the machine.
 
 mod cases;
+mod layers;
 mod low_rank;
 mod samples;
 

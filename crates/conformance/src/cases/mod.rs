@@ -16,6 +16,8 @@ mod tables;
 mod topk;
 mod transformer;
 
+mod activation_grad;
+mod columns;
 mod linear_grad;
 
 mod gram;
@@ -49,6 +51,8 @@ pub fn cases() -> Vec<Case> {
         linear_grad::cases(),
         low_rank_adam::cases(),
         gram::cases(),
+        columns::cases(),
+        activation_grad::cases(),
     ]
     .into_iter()
     .flatten()

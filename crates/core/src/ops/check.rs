@@ -170,3 +170,16 @@ pub(super) fn payloads(tensor: &Tensor, chunking: &Chunking, layout: &PayloadLay
     shape("payloads", tensor, &[peers, layout.words(chunking)])?;
     Ok(peers)
 }
+
+/// Numbers of columns, in their order.
+pub(super) fn column_index(tensor: &Tensor) -> Result<()> {
+    dtype("index", tensor, &[DType::U32, DType::I32])?;
+    rank("index", tensor, 1)
+}
+
+/// What is wrong with the number of a column at this position.
+pub(super) fn column_index_fault(position: u64, columns: usize) -> Error {
+    Error::new(Code::InvalidValue, format!("numbers of columns must ascend and stay below {columns}"))
+        .at_column("index")
+        .at_row(position)
+}

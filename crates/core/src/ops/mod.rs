@@ -45,10 +45,13 @@ mod topk;
 mod topk_aggregate;
 mod topk_encode;
 
+mod activation_grad;
 mod clip_linear_fused;
 mod clipped_grad;
+mod gather_columns;
 mod linear_grad;
 mod per_sample_norms;
+mod scatter_columns;
 
 mod gram;
 mod low_rank_adam;
@@ -91,10 +94,13 @@ pub use topk::{Topk, TopkOutput};
 pub use topk_aggregate::TopkAggregate;
 pub use topk_encode::TopkEncode;
 
+pub use activation_grad::ActivationGrad;
 pub use clip_linear_fused::{ClipLinearFused, ClipLinearFusedOutput, ClipLinearOptions, ClipPath};
 pub use clipped_grad::ClippedGrad;
+pub use gather_columns::GatherColumns;
 pub use linear_grad::LinearSizes;
 pub use per_sample_norms::{NormsMethod, NormsOptions, PerSampleNorms};
+pub use scatter_columns::ScatterColumns;
 
 pub use gram::{Gram, GramOptions};
 pub use low_rank_adam::{LowRankAdam, LowRankSizes};
@@ -345,6 +351,12 @@ ops! {
     LowRankAdam,
     /// A product of a matrix with its own transpose.
     Gram,
+    /// Columns of a matrix.
+    GatherColumns,
+    /// Columns added to some of those of a matrix, in place.
+    ScatterColumns,
+    /// The gradient of a function of every element.
+    ActivationGrad,
 }
 
 impl Op {

@@ -35,10 +35,13 @@ mod topk;
 mod topk_aggregate;
 mod topk_encode;
 
+mod activation_grad;
 pub(crate) mod clip_linear_fused;
 mod clipped_grad;
+mod gather_columns;
 mod linear_grad;
 mod per_sample_norms;
+mod scatter_columns;
 
 mod gram;
 mod low_rank_adam;
@@ -93,6 +96,9 @@ pub(crate) fn run(op: &Op, access: &Access) -> Result<()> {
         Op::ClipLinearFused(op) => clip_linear_fused::run(op, access),
         Op::LowRankAdam(op) => low_rank_adam::run(op, access),
         Op::Gram(op) => gram::run(op, access),
+        Op::GatherColumns(op) => gather_columns::run(op, access),
+        Op::ScatterColumns(op) => scatter_columns::run(op, access),
+        Op::ActivationGrad(op) => activation_grad::run(op, access),
         other => Err(not_yet(other)),
     }
 }

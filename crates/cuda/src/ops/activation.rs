@@ -18,11 +18,15 @@ pub(super) fn run(op: &Activation, cx: &mut Context<'_>) -> Result<()> {
         .size(n)
         .size(columns)
         .finish();
-    let kind = match op.kind {
+    let kernel = format!("activation_{}_{}", kind(op.kind), op.x.dtype());
+    cx.launch("activation", kernel, elementwise(n), 0, &args)
+}
+
+/// The name of a function in kernels.
+pub(super) fn kind(kind: ActivationKind) -> &'static str {
+    match kind {
         ActivationKind::Gelu => "gelu",
         ActivationKind::GeluTanh => "gelu_tanh",
         ActivationKind::Silu => "silu",
-    };
-    let kernel = format!("activation_{kind}_{}", op.x.dtype());
-    cx.launch("activation", kernel, elementwise(n), 0, &args)
+    }
 }

@@ -35,10 +35,13 @@ mod topk;
 mod topk_aggregate;
 mod topk_encode;
 
+mod activation_grad;
 mod clip_linear_fused;
 mod clipped_grad;
+mod gather_columns;
 mod linear_grad;
 mod per_sample_norms;
+mod scatter_columns;
 
 mod gram;
 mod low_rank_adam;
@@ -95,6 +98,9 @@ pub(crate) fn run(op: &Op, cx: &mut Context<'_>) -> Result<()> {
         Op::ClipLinearFused(op) => clip_linear_fused::run(op, cx),
         Op::LowRankAdam(op) => low_rank_adam::run(op, cx),
         Op::Gram(op) => gram::run(op, cx),
+        Op::GatherColumns(op) => gather_columns::run(op, cx),
+        Op::ScatterColumns(op) => scatter_columns::run(op, cx),
+        Op::ActivationGrad(op) => activation_grad::run(op, cx),
         other => Err(Error::new(Code::Unsupported, format!("no CUDA kernel for {}", other.name()))),
     }
 }

@@ -8,6 +8,7 @@ mod checkpoints;
 mod identities;
 mod import;
 mod input;
+mod lost;
 mod peers;
 
 use gristmill_core::{Device, Tensor};

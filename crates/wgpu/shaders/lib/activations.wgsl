@@ -17,9 +17,8 @@ fn gelu_tanh(argument: f32) -> f32 {
   return x * logistic(1.5957691216 * (x + 0.044715 * (x * x * x)));
 }
 
-// The tail of the normal distribution times exp(t^2 / 2), as a polynomial of 1 / (1 + 0.3 t); see exp.rs of the CPU.
-fn gelu(argument: f32) -> f32 {
-  let x = select(argument, -14.0, argument < -14.0);
+// The distribution function of the standard normal, from -14 on: the tail of the normal distribution times exp(t^2 / 2), as a polynomial of 1 / (1 + 0.3 t); see exp.rs of the CPU.
+fn normal_below(x: f32) -> f32 {
   let t = abs(x);
   let u = 1.0 / (1.0 + 0.3 * t);
   var q = 0.03603643;
@@ -31,5 +30,34 @@ fn gelu(argument: f32) -> f32 {
   q = q * u + 0.12081690;
   q = q * u + 0.11962517;
   let tail = exp_f32(-0.5 * (t * t)) * (q * u);
-  return x * select(1.0 - tail, tail, x < 0.0);
+  return select(1.0 - tail, tail, x < 0.0);
+}
+
+fn gelu(argument: f32) -> f32 {
+  let x = select(argument, -14.0, argument < -14.0);
+  return x * normal_below(x);
+}
+
+// Beyond `far` derivatives are 0 and 1. NaN is neither less nor more.
+fn within(argument: f32, far: f32) -> f32 {
+  let x = select(argument, -far, argument < -far);
+  return select(x, far, x > far);
+}
+
+fn silu_grad(argument: f32) -> f32 {
+  let x = within(argument, 80.0);
+  let s = logistic(x);
+  return s + x * (s * logistic(-x));
+}
+
+fn gelu_grad(argument: f32) -> f32 {
+  let x = within(argument, 12.0);
+  return normal_below(x) + x * (0.3989422804 * exp_f32(-0.5 * (x * x)));
+}
+
+fn gelu_tanh_grad(argument: f32) -> f32 {
+  let x = within(argument, 12.0);
+  let z = 1.5957691216 * (x + 0.044715 * (x * x * x));
+  let s = logistic(z);
+  return s + x * (s * logistic(-z)) * (1.5957691216 * (1.0 + 0.134145 * (x * x)));
 }

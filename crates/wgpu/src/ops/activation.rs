@@ -35,7 +35,7 @@ pub(super) fn run(run: &mut Run, op: &Activation) -> Result<()> {
 }
 
 /// The name of a function in shaders.
-fn kind(kind: ActivationKind) -> &'static str {
+pub(super) fn kind(kind: ActivationKind) -> &'static str {
     match kind {
         ActivationKind::Gelu => "gelu",
         ActivationKind::GeluTanh => "gelu_tanh",

@@ -39,10 +39,13 @@ mod topk;
 mod topk_aggregate;
 mod topk_encode;
 
+mod activation_grad;
 mod clip_linear_fused;
 mod clipped_grad;
+mod gather_columns;
 mod linear_grad;
 mod per_sample_norms;
+mod scatter_columns;
 
 mod gram;
 mod low_rank_adam;
@@ -105,6 +108,9 @@ pub(crate) fn run(ctx: &mut Context, serial: u64, op: &Op, buffers: &Buffers) ->
         Op::ClipLinearFused(op) => clip_linear_fused::run(run, op),
         Op::LowRankAdam(op) => low_rank_adam::run(run, op),
         Op::Gram(op) => gram::run(run, op),
+        Op::GatherColumns(op) => gather_columns::run(run, op),
+        Op::ScatterColumns(op) => scatter_columns::run(run, op),
+        Op::ActivationGrad(op) => activation_grad::run(run, op),
         _ => Err(Error::new(Code::Unsupported, "the wgpu backend does not do it")),
     }
 }
@@ -170,7 +176,10 @@ pub(crate) fn supports(op: &Op) -> Support {
         | Op::ClippedGrad(_)
         | Op::ClipLinearFused(_)
         | Op::LowRankAdam(_)
-        | Op::Gram(_) => Support::Native,
+        | Op::Gram(_)
+        | Op::GatherColumns(_)
+        | Op::ScatterColumns(_)
+        | Op::ActivationGrad(_) => Support::Native,
         other => Support::Unsupported(format!("the wgpu backend does not do {}", other.name())),
     }
 }
