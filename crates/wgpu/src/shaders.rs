@@ -17,10 +17,10 @@ const TEXTS: &[(&str, &str)] = texts!("": "activation" "adamw" "attention" "axpb
     "clipped_sum" "copy" "embedding_norms" "fill" "gather" "gaussian_noise" "grid_sum"
     "linear_nll" "loss_reduction" "matmul" "nll" "norm" "payload_norm" "philox" "rope" "row_norm_scale" "row_reduce" "scale"
     "segment_product" "segment_reduce" "softmax_stats" "subgroups" "tied_norms" "topk" "topk_aggregate" "topk_encode"
-    "clip_linear_fused" "clipped_grad" "per_sample_norms" "gather_columns" "scatter_columns" "activation_grad");
+    "clip_linear_fused" "clipped_grad" "per_sample_norms" "gather_columns" "scatter_columns" "activation_grad" "kurtosis" "hadamard" "quantize_rtn" "norm_grad");
 
 const LIBRARIES: &[(&str, &str)] = texts!("lib/": "activations" "adam" "adam_stored" "bits" "clip" "element" "gather_pairs" "load" "lse" "main" "math" "normal" "pair" "payload" "payload_scale" "philox" "reduce" "reduction"
-    "rows" "segments" "stream" "sum" "target" "tile" "topk_large" "topk_order" "topk_pick" "words" "column_index");
+    "rows" "segments" "stream" "sum" "target" "tile" "topk_large" "topk_order" "topk_pick" "words" "column_index" "total");
 
 /// A definition and the values that it takes.
 type Choice = (&'static str, &'static [&'static str]);
@@ -143,6 +143,12 @@ const VARIANTS: &[(&str, &[Choice])] = &[
     ("per_sample_norms", &[("STAGE", &["squares", "total"])]),
     ("gather_columns", &[("OUT", FLOATS)]),
     ("scatter_columns", &[("OUT", FLOATS)]),
+    ("kurtosis", &[("X", FLOATS), ("CENTERED", FLAG)]),
+    ("hadamard", &[("X", FLOATS)]),
+    ("quantize_rtn", &[("STAGE", &["grids"]), ("X", FLOATS), ("SYMMETRIC", FLAG)]),
+    ("quantize_rtn", &[("STAGE", &["apply"]), ("OUT", FLOATS)]),
+    ("norm_grad", &[("STAGE", &["stats"]), ("KIND", &["rms", "layer"]), ("X", FLOATS), ("WEIGHT", FLAG)]),
+    ("norm_grad", &[("STAGE", &["apply"]), ("OUT", FLOATS), ("WEIGHT", FLAG)]),
     ("activation_grad", &[("KIND", &["gelu", "gelu_tanh", "silu"]), ("OUT", FLOATS)]),
 ];
 

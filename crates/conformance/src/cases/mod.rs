@@ -19,6 +19,8 @@ mod transformer;
 mod activation_grad;
 mod columns;
 mod linear_grad;
+mod norm_grad;
+mod quantization;
 
 use gristmill_core::DType;
 
@@ -48,6 +50,8 @@ pub fn cases() -> Vec<Case> {
         linear_grad::cases(),
         columns::cases(),
         activation_grad::cases(),
+        quantization::cases(),
+        norm_grad::cases(),
     ]
     .into_iter()
     .flatten()
