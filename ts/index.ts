@@ -78,6 +78,14 @@ export {
 } from './language-model.js';
 export type { Logger } from './logger.js';
 export {
+  type LostActivation,
+  type LostGradients,
+  LostLinear,
+  type LostOptions,
+  type LostParts,
+  type LostType,
+} from './lost.js';
+export {
   AdamW,
   type AdamOptions,
   type AdamWOptions,
@@ -164,8 +172,16 @@ export type {
   AttentionOptions,
   NormKind,
   NormOptions,
+  QuantizeRtnOptions,
   RopeOptions,
+  SsNormOptions,
 } from './layers.js';
+export {
+  embeddingProjection,
+  type EmbeddingProjectionOptions,
+  excessKurtosis,
+  mergeEmbeddingProjection,
+} from './osp.js';
 export type {
   ClipLinearOptions,
   ClipOptions,

@@ -31,6 +31,8 @@ pub mod doctor;
 pub mod dp_sgd;
 mod error;
 pub mod jobs;
+pub mod layers;
+pub mod lost;
 pub mod method;
 pub mod mix;
 pub mod model;
