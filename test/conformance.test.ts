@@ -151,6 +151,12 @@ interface Scalars {
   std: number;
   exponent: number;
   columns: boolean;
+  centered: boolean;
+  block: number;
+  bits: number;
+  group: number;
+  symmetric: boolean;
+  clip: number;
 }
 
 /** Runs a case by the methods that a user calls, and gives the results by name. */
@@ -298,6 +304,24 @@ function run(dev: Device, { op, scalars, inputs, outputs }: Sample): Record<stri
       t<'f32'>('rows').gridSum(t<'f32'>('factors'), t<'u32'>('sums'), s.exponent);
       return { sums: t('sums') };
     }
+    case 'gather_columns':
+      return { out: t('x').gatherColumns(t<'u32'>('index')) };
+    case 'scatter_columns':
+      return { out: t('out').scatterColumns(t('y'), t<'u32'>('index')) };
+    case 'activation_grad':
+      return { out: t('x').activationGrad(s.kind, t('dy')) };
+    case 'kurtosis':
+      return { out: t('x').kurtosis({ centered: s.centered }) };
+    case 'hadamard':
+      return { out: t('x').hadamard({ block: s.block }) };
+    case 'quantize_rtn': {
+      const { bits, group, symmetric, clip } = s;
+      return { out: t('x').quantizeRtn({ bits, group, symmetric, clip }) };
+    }
+    case 'norm_grad': {
+      const weight = placed.has('weight') ? { weight: t<'f32'>('weight') } : {};
+      return { ...t('x').normGrad(s.kind, t('dy'), { eps: s.eps, ...weight }) };
+    }
     default:
       throw new Error(`the test knows no ${op}`);
   }
@@ -314,7 +338,7 @@ test('the devices that must be here are', () => {
 });
 
 test('there is a sample of every operation that tensors have', () => {
-  expect(new Set(samples.map((s) => s.op)).size).toBe(32);
+  expect(new Set(samples.map((s) => s.op)).size).toBe(39);
   expect(samples.length).toBeGreaterThan(60);
 });
 

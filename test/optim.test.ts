@@ -298,6 +298,10 @@ describe('memory', () => {
     const { weights, moments, scales, projectors } = optimizerMemory(galore);
     const gb = (n: number): number => Math.round(n / 1e7) / 100;
     expect([gb(weights), gb(moments + projectors), gb(scales)]).toEqual([13.48, 5.64, 0.06]);
+    const lost = optimizerMemory({ config: 'llama-1b', optimizer: 'lost', rank: 512, state: 'bf16' });
+    expect(gb(lost.weights + lost.moments)).toBeCloseTo(4.02, 1);
+    const all = optimizerMemory({ config: 'llama-1b', optimizer: 'lost', rank: 512, sparsity: 1 });
+    expect(all.weights).toBeGreaterThan(optimizerMemory({ config: 'llama-1b' }).weights);
   });
 
   test('from the command line, by name or of a config.json', async () => {
@@ -320,6 +324,8 @@ describe('memory', () => {
       states: { state: string; weights: number; moments: number }[];
     };
     expect(states[0]).toMatchObject({ state: 'f32', weights: 4 * elements, moments: 8 * elements });
+    const lost = await cli(['memory', '--config', 'llama-60m', '--optimizer', 'lost', '--sparsity', '0.05']);
+    expect(lost.stdout).toMatch(/lost, bf16 +8\d\.\d MB/);
     const unknown = await cli(['memory', '--config', 'llama-8t']);
     expect([unknown.code, unknown.stderr]).toEqual([2, expect.stringContaining('llama-60m')]);
     expect((await cli(['memory', '--config', '/nowhere.json'])).code).toBe(1);

@@ -92,6 +92,14 @@ export {
 } from './linalg.js';
 export type { Logger } from './logger.js';
 export {
+  type LostActivation,
+  type LostGradients,
+  LostLinear,
+  type LostOptions,
+  type LostParts,
+  type LostType,
+} from './lost.js';
+export {
   AdamW,
   type AdamOptions,
   type AdamWOptions,
@@ -178,8 +186,16 @@ export type {
   AttentionOptions,
   NormKind,
   NormOptions,
+  QuantizeRtnOptions,
   RopeOptions,
+  SsNormOptions,
 } from './layers.js';
+export {
+  embeddingProjection,
+  type EmbeddingProjectionOptions,
+  excessKurtosis,
+  mergeEmbeddingProjection,
+} from './osp.js';
 export type {
   ClipLinearOptions,
   ClipOptions,

@@ -45,6 +45,35 @@ export type ActivationKind = 'gelu' | 'geluTanh' | 'silu';
 /** @internal */
 export const ACTIVATION_KINDS: readonly ActivationKind[] = ['gelu', 'geluTanh', 'silu'];
 
+/** How {@link Tensor.quantizeRtn} rounds. */
+export interface QuantizeRtnOptions {
+  /** Bits of a level, 2 to 8. @defaultValue 4 */
+  bits?: number;
+  /** Columns of a group; divides the columns. @defaultValue those of a row */
+  group?: number;
+  /**
+   * Whether levels are as many on both sides of 0, but for one, as for weights; else they reach from the least to the
+   * greatest number of the group, as for activations. @defaultValue true
+   */
+  symmetric?: boolean;
+  /** What the ends of a group are multiplied by, from 0.01 to 1. @defaultValue 1 */
+  clip?: number;
+}
+
+/** How {@link Tensor.ssNorm} normalises. */
+export interface SsNormOptions {
+  /** What is added to the mean of squares; at least 0. @defaultValue 1e-6 */
+  eps?: number;
+  /**
+   * What rows are divided by: their root mean square, as released models do, or their length, as the paper of
+   * outlier-safe pre-training writes it. @defaultValue 'rms'
+   */
+  by?: 'rms' | 'length';
+}
+
+/** @internal */
+export const SCALE_NORMS: readonly NonNullable<SsNormOptions['by']>[] = ['rms', 'length'];
+
 /** What {@link Tensor.activation} does beside the function. */
 export interface ActivationOptions<D extends DType = DType> {
   /** What is added to each column before: `[columns]`, `f32`. @defaultValue nothing */

@@ -3,6 +3,7 @@ import * as arg from './args.js';
 import type { Device } from './device.js';
 import { GristmillError } from './errors.js';
 import { ask, attempt } from './job.js';
+import type { LostOptions } from './lost.js';
 import { stateOf, writeWhole } from './state-file.js';
 import { handleOf, type Tensor } from './tensor.js';
 
@@ -93,6 +94,11 @@ export interface MuonOnly {
   bf16?: boolean;
   /** `spectral`: √max(1, rows / columns); `rms`: 0.2 √max(rows, columns), as Moonlight has it. @defaultValue 'spectral' */
   scaling?: 'spectral' | 'rms';
+  /**
+   * Whether vectors and single numbers move along their momentum too, brought to a length of 0.2 √elements, as outlier-safe
+   * pre-training has it, rather than by AdamW. @defaultValue false
+   */
+  vectors?: boolean;
 }
 
 /** What all groups share. */
@@ -162,7 +168,7 @@ const ONLY = {
   adamw: [],
   galore: ['rank', 'clampRank', 'updateProjGap', 'scale', 'projType', 'refresh', 'projector', 'cosThreshold'],
   conda: ['updateProjGap', 'scale'],
-  muon: ['momentum', 'nesterov', 'nsSteps', 'bf16', 'scaling'],
+  muon: ['momentum', 'nesterov', 'nsSteps', 'bf16', 'scaling', 'vectors'],
 } as const;
 
 type AlgorithmName = keyof typeof ONLY;
@@ -206,8 +212,9 @@ export abstract class Optimizer implements Disposable {
       arg.options(name, group as unknown as Record<string, unknown>, [...known, 'params', 'dense']);
       const merged = { ...options, ...group };
       const entries = Object.entries(group.params);
+      const most = (merged as MuonOnly).vectors === true ? [0, 1, 2] : [2];
       const matrix = ([, tensor]: [string, Tensor]): boolean =>
-        name !== 'adamw' && group.dense !== true && tensor.shape.length === 2;
+        name !== 'adamw' && group.dense !== true && most.includes(tensor.shape.length);
       for (const [kind, some] of [
         [name, entries.filter(matrix)],
         ['adamw', entries.filter((entry) => !matrix(entry))],
@@ -406,14 +413,17 @@ export class Muon extends Optimizer {
 }
 
 /** What {@link optimizerMemory} takes. */
-export interface OptimizerMemoryOptions extends GaLoreOnly {
+export interface OptimizerMemoryOptions extends GaLoreOnly, Pick<LostOptions, 'sparsity'> {
   /**
    * The sizes: `llama-60m`, `llama-130m`, `llama-350m`, `llama-1b` or `llama-7b`, or the content of the `config.json` of a
    * model of the Llama family.
    */
   config: string | Readonly<Record<string, unknown>>;
-  /** What becomes of the matrices of attention and MLPs; all else goes with AdamW. @defaultValue 'adamw' */
-  optimizer?: 'adamw' | 'galore' | 'conda' | 'muon';
+  /**
+   * What becomes of the matrices of attention and MLPs; all else goes with AdamW. With `lost` they are layers of
+   * {@link LostLinear}, of this `rank` and `sparsity`, and go with AdamW too. @defaultValue 'adamw'
+   */
+  optimizer?: 'adamw' | 'galore' | 'conda' | 'muon' | 'lost';
   /** Type of the weights. @defaultValue 'bf16' */
   weights?: 'f32' | 'bf16';
   /** How moments are kept. @defaultValue 'f32' */
@@ -422,7 +432,7 @@ export interface OptimizerMemoryOptions extends GaLoreOnly {
 
 /** Bytes of a model's weights, and of what an optimizer keeps once it has taken a step, without allocating them. */
 export function optimizerMemory(options: OptimizerMemoryOptions): OptimizerMemory {
-  const known = ['config', 'optimizer', 'weights', 'state', ...ONLY.galore] as const;
+  const known = ['config', 'optimizer', 'weights', 'state', 'sparsity', ...ONLY.galore] as const;
   const {
     config,
     optimizer = 'adamw',
@@ -434,7 +444,12 @@ export function optimizerMemory(options: OptimizerMemoryOptions): OptimizerMemor
     'galore',
     'conda',
     'muon',
+    'lost',
   ] as const);
-  const text = JSON.stringify({ config, weights, algorithm: algorithm(name, options), adam: { state } });
+  const how =
+    name === 'lost'
+      ? { algorithm: { name: 'adamw' }, lost: pick(options, ['rank', 'sparsity']) }
+      : { algorithm: algorithm(name, options) };
+  const text = JSON.stringify({ config, weights, ...how, adam: { state } });
   return JSON.parse(ask((addon) => addon.optimizerMemory(text))) as OptimizerMemory;
 }

@@ -12,7 +12,10 @@ import {
   NORM_KINDS,
   type NormKind,
   type NormOptions,
+  type QuantizeRtnOptions,
   type RopeOptions,
+  SCALE_NORMS,
+  type SsNormOptions,
 } from './layers.js';
 import { disposedOf, watch } from './logger.js';
 import {
@@ -740,6 +743,132 @@ export class Tensor<D extends DType = DType> implements Disposable {
     const [scales, totals] = [handleOf(op, 'factors', factors), handleOf(op, 'sums', sums)];
     const step = arg.number(op, 'exponent', exponent);
     return this.#change(op, (handle) => handle.gridSum(scales, totals, step));
+  }
+
+  /**
+   * Columns of this matrix: `out[r, j] = this[r, index[j]]`. This is `[rows, columns]`, `f32`, `bf16` or `f16`; `index` is
+   * `[k]`, `u32` or `i32`, ascending; the result `[rows, k]`. A number outside the columns, or not above the one before,
+   * rejects at the read with `INVALID_VALUE` and its position. Exact on every device.
+   */
+  gatherColumns(index: Tensor<'u32' | 'i32'>): Tensor<D> {
+    const numbers = handleOf('gatherColumns', 'index', index);
+    return this.#make('gatherColumns', (handle) => handle.gatherColumns(numbers));
+  }
+
+  /**
+   * Adds columns to some of those of this matrix, in place: `this[r, index[j]] += y[r, j]`, the gradient of
+   * {@link gatherColumns}. `y` is `[rows, k]` of this type, `index` as there. Exact on every device.
+   */
+  scatterColumns(y: Tensor<D>, index: Tensor<'u32' | 'i32'>): this {
+    const op = 'scatterColumns';
+    const [columns, numbers] = [handleOf(op, 'y', y), handleOf(op, 'index', index)];
+    return this.#change(op, (handle) => handle.scatterColumns(columns, numbers));
+  }
+
+  /**
+   * The gradient of {@link activation} without bias and factors, `dy · f'(this)`: this is what the function was taken of,
+   * `[rows, columns]`, and `dy` the gradient at its results, of this type.
+   */
+  activationGrad(kind: ActivationKind, dy: Tensor<D>): Tensor<D> {
+    const op = 'activationGrad';
+    arg.oneOf(op, 'kind', kind, ACTIVATION_KINDS);
+    const gradient = handleOf(op, 'dy', dy);
+    return this.#make(op, (handle) => handle.activationGrad(kind, gradient));
+  }
+
+  /**
+   * The gradient of {@link norm} at these rows, `dx`, from that at its results, `dy`, of this type; and `dots[r]`, the inner
+   * product of `dy[r]` with the normalised row, of which the sum is the gradient of a weight that is one number for all
+   * columns. (That of a weight of its own for each column is `dy.segmentProduct(offsets, { b: x.norm(kind) })`.)
+   */
+  normGrad(
+    kind: NormKind,
+    dy: Tensor<D>,
+    options?: {
+      /** What was added to the mean of squares. @defaultValue 1e-5 */
+      eps?: number;
+      /** Factor of each column: `[columns]`, `f32`. @defaultValue none */
+      weight?: Tensor<'f32'>;
+    },
+  ): Outputs<{ dx: Tensor<D>; dots: Tensor<'f32'> }> {
+    const op = 'normGrad';
+    arg.oneOf(op, 'kind', kind, NORM_KINDS);
+    const gradient = handleOf(op, 'dy', dy);
+    const { eps = 1e-5, weight } = arg.options(op, options, ['eps', 'weight']);
+    arg.number(op, 'eps', eps);
+    const factors = optionalHandleOf(op, 'weight', weight);
+    return this.#several(op, ['dx', 'dots'], (handle) => handle.normGrad(gradient, kind, eps, factors));
+  }
+
+  /**
+   * How heavy the tails of every row are: `m₄ / v² − 3`, with `v` the variance of the row, and `m₄` the mean of fourth powers,
+   * of the numbers themselves or, if `centered`, of their distances from the mean. This is `[rows, columns]`, `f32`, `bf16`
+   * or `f16`; the result `[rows]`. NaN for a row whose numbers are all equal, or not all finite.
+   */
+  kurtosis(options?: {
+    /** Whether the mean is taken away from fourth powers too. @defaultValue false */
+    centered?: boolean;
+  }): Tensor<'f32'> {
+    const { centered } = arg.options('kurtosis', options, ['centered']);
+    const apart = arg.flag('kurtosis', 'centered', centered);
+    return this.#make('kurtosis', (handle) => handle.kurtosis(apart));
+  }
+
+  /**
+   * The orthonormal Walsh-Hadamard transform of consecutive blocks of every row, which spreads outliers over all of a block
+   * and is its own inverse. This is `[rows, columns]`, `f32`, `bf16` or `f16`; `block` is a power of two up to 4096 that
+   * divides the columns.
+   */
+  hadamard(options?: {
+    /** Columns of a block. @defaultValue those of a row */
+    block?: number;
+  }): Tensor<D> {
+    const { block } = arg.options('hadamard', options, ['block']);
+    const columns = arg.optionalNumber('hadamard', 'block', block);
+    return this.#make('hadamard', (handle) => handle.hadamard(columns));
+  }
+
+  /**
+   * What is left of these rows when groups of columns are rounded to a few levels and back ("round to nearest"): symmetric,
+   * `s = max |x| / (2^(bits−1) − 1)`, or asymmetric, `s = (max(0, x) − min(0, x)) / (2^bits − 1)`. This is `[rows, columns]`,
+   * `f32`, `bf16` or `f16`. A group with a NaN or an infinity gives NaN. Exact on every device.
+   */
+  quantizeRtn(options?: QuantizeRtnOptions): Tensor<D> {
+    const op = 'quantizeRtn';
+    const known = ['bits', 'group', 'symmetric', 'clip'] as const;
+    const { bits = 4, group, symmetric = true, clip = 1 } = arg.options(op, options, known);
+    const levels = arg.number(op, 'bits', bits);
+    const columns = arg.optionalNumber(op, 'group', group);
+    const both = arg.flag(op, 'symmetric', symmetric);
+    arg.number(op, 'clip', clip);
+    return this.#make(op, (handle) => handle.quantizeRtn(levels, both, clip, columns));
+  }
+
+  /**
+   * Single-scale normalisation (outlier-safe pre-training, arXiv 2506.19697): `γ · x / rms(x)` of every row, with one
+   * number, `gamma`, `[1]`, for all columns. This is `[rows, columns]`, `f32`, `bf16` or `f16`.
+   */
+  ssNorm(gamma: Tensor<'f32'>, options?: SsNormOptions): Tensor<D> {
+    const factor = handleOf('ssNorm', 'gamma', gamma);
+    const scale = this.#scaleNorm('ssNorm', options);
+    return this.#make('ssNorm', (handle) => handle.ssNorm(factor, ...scale));
+  }
+
+  /** The gradients of {@link ssNorm}, at these rows and at gamma, from that at its results, `dy`, of this type. */
+  ssNormGrad(
+    gamma: Tensor<'f32'>,
+    dy: Tensor<D>,
+    options?: SsNormOptions,
+  ): Outputs<{ x: Tensor<D>; gamma: Tensor<'f32'> }> {
+    const op = 'ssNormGrad';
+    const [factor, gradient] = [handleOf(op, 'gamma', gamma), handleOf(op, 'dy', dy)];
+    const scale = this.#scaleNorm(op, options);
+    return this.#several(op, ['x', 'gamma'], (handle) => handle.ssNormGrad(factor, gradient, ...scale));
+  }
+
+  #scaleNorm(op: string, options: SsNormOptions | undefined): [eps: number, by: string] {
+    const { eps = 1e-6, by = 'rms' } = arg.options<SsNormOptions>(op, options, ['eps', 'by']);
+    return [arg.number(op, 'eps', eps), arg.oneOf(op, 'by', by, SCALE_NORMS)];
   }
 
   #losses(

@@ -124,6 +124,26 @@ export declare class DpSgdHandle {
   load(state: string): void
 }
 
+/** A linear layer of two thin matrices and a few whole columns. */
+export declare class LostHandle {
+  /** A layer of these tensors, which it shares. */
+  constructor(a: TensorHandle, b: TensorHandle, sparse: TensorHandle, index: TensorHandle, bias: TensorHandle | undefined | null, gamma: number, activation: string)
+  /** Releases it. Does nothing the second time. */
+  dispose(): void
+  /** Weight of the thin part. */
+  gamma(): number
+  /** What stands between the thin matrices. */
+  activation(): string
+  /** Its tensors: both thin matrices, the whole columns, their numbers, and the bias, if there is one. */
+  parts(): Array<TensorHandle>
+  /** The results, and what `backward` takes. */
+  forward(x: TensorHandle): Array<TensorHandle>
+  /** The gradients: at the input, both thin matrices, the whole columns, and the bias, if there is one. */
+  backward(x: TensorHandle, z: TensorHandle, dy: TensorHandle): Array<TensorHandle>
+  /** All of it, as a safetensors file. */
+  save(): Promise<Uint8Array>
+}
+
 /** A replica of a low-communication method. */
 export declare class MethodHandle {
   /** A replica of these parameters, which are copied, one tensor for each name. */
@@ -274,6 +294,26 @@ export declare class SubspaceHandle {
 
 /** A handle of elements on a device. */
 export declare class TensorHandle {
+  /** Columns of this matrix. */
+  gatherColumns(index: TensorHandle): TensorHandle
+  /** Columns added to some of those of this matrix, in place. */
+  scatterColumns(y: TensorHandle, index: TensorHandle): void
+  /** The gradient of a function of every element. */
+  activationGrad(kind: string, dy: TensorHandle): TensorHandle
+  /** How heavy the tails of every row are. */
+  kurtosis(centered: boolean): TensorHandle
+  /** The Walsh-Hadamard transform of blocks of every row. */
+  hadamard(block?: number | undefined | null): TensorHandle
+  /** Groups of numbers rounded to a few levels and back. */
+  quantizeRtn(bits: number, symmetric: boolean, clip: number, group?: number | undefined | null): TensorHandle
+  /** The gradient of normalised rows: that at the rows, and inner products. */
+  normGrad(dy: TensorHandle, kind: string, eps: number, weight?: TensorHandle | undefined | null): Array<TensorHandle>
+  /** Single-scale normalisation. */
+  ssNorm(gamma: TensorHandle, eps: number, by: string): TensorHandle
+  /** Its gradients: at the rows and at gamma. */
+  ssNormGrad(gamma: TensorHandle, dy: TensorHandle, eps: number, by: string): Array<TensorHandle>
+  /** This table with a projection merged into it. */
+  mergeEmbeddingProjection(projection: TensorHandle, head: boolean): TensorHandle
   /** Releases it. Does nothing the second time. */
   dispose(): boolean
   /** Its dimensions. */
@@ -468,6 +508,12 @@ export interface DrawnBatch {
   privateSize: number
 }
 
+/** An orthogonal matrix to project embeddings with. */
+export declare function embeddingProjection(device: DeviceHandle, width: number, seed: number | bigint): Promise<TensorHandle>
+
+/** The mean of what the kurtosis of every token has above 0. */
+export declare function excessKurtosis(states: Array<TensorHandle>): Promise<number>
+
 /** Estimates a language model. `options` and the summary are the JSON text of `FitOptions` and `FitSummary`. */
 export declare function fit(options: string, cancel: CancelHandle, onProgress?: (event: ProgressEvent) => void): Promise<string>
 
@@ -491,9 +537,14 @@ export declare function lawFit(options: string, cancel: CancelHandle): Promise<s
 
 /** The leading singular vectors, exactly. */
 export declare function leadingVectors(x: TensorHandle, rank: number, right: boolean): Promise<TensorHandle>
+/** The layer of a file that `save` gave. */
+export declare function loadLost(device: DeviceHandle, file: Uint8Array): Promise<LostHandle>
 
 /** Reads a folder or a GGUF file and puts the weights on the device, on a thread of its own. */
 export declare function loadModel(path: string, device: DeviceHandle, cancel: CancelHandle, dtype?: string | undefined | null, longest?: number | undefined | null): Promise<ModelHandle>
+
+/** The layer that a dense weight becomes; `options` is JSON text. */
+export declare function lostFromDense(weight: TensorHandle, bias: TensorHandle | undefined | null, options: string): Promise<LostHandle>
 
 /** The options of all methods; each takes those that it has. */
 export interface MethodOptions {

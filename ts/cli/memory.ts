@@ -10,7 +10,7 @@ import {
   type StateType,
 } from '../optim.js';
 import { bytes, table } from './format.js';
-import { common, type CommonFlags, defined, integer } from './options.js';
+import { common, type CommonFlags, defined, integer, number } from './options.js';
 import { execute } from './run.js';
 
 interface MemoryFlags extends CommonFlags {
@@ -20,6 +20,7 @@ interface MemoryFlags extends CommonFlags {
   projType?: NonNullable<OptimizerMemoryOptions['projType']>;
   weights: 'f32' | 'bf16';
   projector: 'f32' | 'bf16';
+  sparsity?: number;
 }
 
 const STATES: readonly StateType[] = ['f32', 'bf16', 'int8'];
@@ -39,10 +40,14 @@ export function addMemory(program: Command): void {
     )
     .addOption(
       new Option('--optimizer <name>', 'what the matrices of attention and MLPs are updated by')
-        .choices(['adamw', 'galore', 'conda', 'muon'])
+        .choices(['adamw', 'galore', 'conda', 'muon', 'lost'])
         .default('adamw'),
     )
-    .option('--rank <n>', 'dimensions of the subspace of galore (default: 128)', integer(1))
+    .option(
+      '--rank <n>',
+      'dimensions of the subspace of galore, or of layers of lost (default: 128)',
+      integer(1),
+    )
     .addOption(
       new Option('--proj-type <side>', 'which side galore projects (default: std)').choices([
         'std',
@@ -51,6 +56,11 @@ export function addMemory(program: Command): void {
         'right',
         'full',
       ]),
+    )
+    .option(
+      '--sparsity <share>',
+      'share of the columns that stay whole in layers of lost (default: 0.05)',
+      number,
     )
     .addOption(new Option('--weights <type>', 'type of the weights').choices(['f32', 'bf16']).default('bf16'))
     .addOption(
@@ -61,16 +71,17 @@ export function addMemory(program: Command): void {
     .action((flags: MemoryFlags) => execute('memory', flags, () => Promise.resolve(report(flags)), print));
 }
 
-function report({ config, optimizer, rank, projType, weights, projector }: MemoryFlags): Report {
+function report({ config, optimizer, rank, projType, weights, projector, sparsity }: MemoryFlags): Report {
   const sizes = config.endsWith('.json') ? read(config) : config;
   const galore = optimizer === 'galore' ? { projector, ...defined({ rank, projType }) } : {};
+  const lost = optimizer === 'lost' ? defined({ rank, sparsity }) : {};
   // Conda has no state of 8 bits.
   const states = STATES.filter((state) => optimizer !== 'conda' || state !== 'int8');
   return {
     optimizer,
     states: states.map((state) => ({
       state,
-      ...optimizerMemory({ config: sizes, optimizer, weights, state, ...galore }),
+      ...optimizerMemory({ config: sizes, optimizer, weights, state, ...galore, ...lost }),
     })),
   };
 }

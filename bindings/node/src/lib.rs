@@ -32,6 +32,8 @@ pub mod dp_sgd;
 mod error;
 pub mod jobs;
 mod linalg;
+pub mod layers;
+pub mod lost;
 pub mod method;
 pub mod mix;
 pub mod model;

@@ -3,7 +3,10 @@
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use gristmill::optim::{AdamOptions, Algorithm, Group, ModelConfig, Optimizer, OptimizerOptions, memory_of};
+use gristmill::optim::{
+    AdamOptions, Algorithm, Group, LostOptions, ModelConfig, Optimizer, OptimizerOptions, lost_memory,
+    memory_of,
+};
 use gristmill_core::{Code, DType, Error, Result, Tensor};
 use napi::bindgen_prelude::{ClassInstance, Env, Object, Uint8Array};
 use napi_derive::napi;
@@ -45,6 +48,9 @@ struct MemoryOptions {
     algorithm: Algorithm,
     #[serde(default)]
     adam: AdamOptions,
+    /// That the matrices of attention and MLPs are layers of LOST, of these options.
+    #[serde(default)]
+    lost: Option<LostOptions>,
 }
 
 #[derive(Deserialize)]
@@ -205,7 +211,7 @@ impl OptimizerHandle {
 #[napi]
 pub fn optimizer_memory(env: Env, options: String) -> napi::Result<String> {
     let report = || {
-        let MemoryOptions { config, weights, algorithm, adam } = parse(&options)?;
+        let MemoryOptions { config, weights, algorithm, adam, lost } = parse(&options)?;
         let config = match config {
             Config::Sizes(config) => config,
             Config::Named(name) => ModelConfig::named(&name).ok_or_else(|| {
@@ -215,7 +221,10 @@ pub fn optimizer_memory(env: Env, options: String) -> napi::Result<String> {
             })?,
         };
         let weights: DType = dtype(&weights)?;
-        print(&memory_of(&config, weights, &algorithm, &adam)?)
+        match lost {
+            Some(options) => print(&lost_memory(&config, weights, &options, &adam)?),
+            None => print(&memory_of(&config, weights, &algorithm, &adam)?),
+        }
     };
     guarded(report).map_err(|e| to_js(&env, &e))
 }

@@ -47,11 +47,14 @@ impl TensorHandle {
         guarded(make).map(|tensor| Self::own(env, tensor)).map_err(|e| to_js(env, &e))
     }
 
+    /// The handle of a tensor of whose memory the collector is not told: that of a layer, or made where it cannot be.
+    pub(crate) fn uncharged(tensor: Tensor) -> Self {
+        Self { tensor: RefCell::new(Some(tensor)), charged: 0 }
+    }
+
     /// The handle of a view, whose memory is another tensor's.
     fn view(env: &Env, make: impl FnOnce() -> Result<Tensor>) -> napi::Result<Self> {
-        guarded(make)
-            .map(|tensor| Self { tensor: RefCell::new(Some(tensor)), charged: 0 })
-            .map_err(|e| to_js(env, &e))
+        guarded(make).map(Self::uncharged).map_err(|e| to_js(env, &e))
     }
 
     /// The tensor, unless it was disposed of.
@@ -643,11 +646,11 @@ impl TensorHandle {
         })
     }
 
-    fn change(&self, env: &Env, change: impl FnOnce(&Tensor) -> Result<()>) -> napi::Result<()> {
+    pub(crate) fn change(&self, env: &Env, change: impl FnOnce(&Tensor) -> Result<()>) -> napi::Result<()> {
         guarded(|| change(&self.get("tensor")?)).map_err(|e| to_js(env, &e))
     }
 
-    fn several(
+    pub(crate) fn several(
         &self,
         env: &Env,
         run: impl FnOnce(&Tensor) -> Result<Vec<Tensor>>,

@@ -374,6 +374,20 @@ fn describe(op: &Op) -> Described<'_> {
         Op::ActivationGrad(o) => (
             vec![("kind", json!(activation(o.kind)))], vec![("x", &o.x), ("dy", &o.dy)], vec![("out", &o.out)],
         ),
+        Op::Kurtosis(o) => (vec![("centered", json!(o.centered))], vec![("x", &o.x)], vec![("out", &o.out)]),
+        Op::Hadamard(o) => (vec![("block", json!(o.block))], vec![("x", &o.x)], vec![("out", &o.out)]),
+        Op::QuantizeRtn(o) => (
+            vec![
+                ("bits", json!(o.rule.bits)), ("group", json!(o.group)), ("symmetric", json!(o.rule.symmetric)),
+                ("clip", single(o.rule.clip)),
+            ],
+            vec![("x", &o.x)], vec![("out", &o.out)],
+        ),
+        Op::NormGrad(o) => (
+            vec![("kind", json!(o.kind.name())), ("eps", single(o.eps))],
+            [("x", &o.x), ("dy", &o.dy)].into_iter().chain(o.weight.iter().map(|w| ("weight", w))).collect(),
+            vec![("dx", &o.dx), ("dots", &o.dots)],
+        ),
         _ => (vec![], vec![], vec![]),
     };
     Described { scalars: scalars.into_iter().map(|(name, v)| (name.into(), v)).collect(), inputs, outputs }

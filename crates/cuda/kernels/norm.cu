@@ -1,6 +1,6 @@
 // norm: rows brought to a root mean square of 1, or to mean 0 and variance 1. A warp takes a short row, a block a long
 // one; sums in f64. The row is read again for each sum and for the result, from the cache.
-#include "reduce.cuh"
+#include "team.cuh"
 
 struct NormArgs {
   const void* x;
@@ -14,19 +14,6 @@ struct NormArgs {
   u32 centered;  // Whether the mean is taken away.
 };
 
-// What all threads of the team have, added up in a fixed order, for all of them.
-DEVICE double total(Sum sum, u32 team) {
-  merge_warp(sum);
-  if (team == WARP) return sum.sum;
-  double* of_warp = reinterpret_cast<double*>(shared_memory());
-  sync_block();
-  if (threadIdx.x % WARP == 0) of_warp[threadIdx.x / WARP] = sum.sum;
-  sync_block();
-  double all = 0.0;
-  for (u32 w = 0; w < BLOCK / WARP; w++) all += of_warp[w];
-  return all;
-}
-
 template <class T, class Out>
 DEVICE void norm(const NormArgs& args) {
   const u32 lane = threadIdx.x % args.team, of_block = BLOCK / args.team;
@@ -39,14 +26,14 @@ DEVICE void norm(const NormArgs& args) {
     if (args.centered) {
       Sum sum = Sum::start();
       stream(x, args.columns, lane, args.team, [&](const auto& v, u64 i) { sum.take(v, i); });
-      mean = total(sum, args.team) / n;
+      mean = team_total(sum, args.team) / n;
     }
     Sum squares = Sum::start();
     stream(x, args.columns, lane, args.team, [&](const auto& v, u64) {
       UNROLL
       for (u32 i = 0; i < sizeof(v) / sizeof(float); i++) squares.sum += (double(v[i]) - mean) * (double(v[i]) - mean);
     });
-    const double scale = 1.0 / sqrt(total(squares, args.team) / n + double(args.eps));
+    const double scale = 1.0 / sqrt(team_total(squares, args.team) / n + double(args.eps));
     for (u64 j = lane; j < args.columns; j += args.team) {
       float z = float((double(to_float(x[j])) - mean) * scale);
       if (args.weight) z *= args.weight[j];

@@ -162,11 +162,21 @@ pub struct MuonOptions {
     pub bf16: bool,
     /// How the update is scaled.
     pub scaling: MuonScaling,
+    /// Whether vectors and single numbers are taken too, and move along their momentum, brought to a length of
+    /// `0.2 √elements` (outlier-safe pre-training, arXiv 2506.19697), rather than refused; not by default.
+    pub vectors: bool,
 }
 
 impl Default for MuonOptions {
     fn default() -> Self {
-        Self { momentum: 0.95, nesterov: true, ns_steps: 5, bf16: true, scaling: MuonScaling::Spectral }
+        Self {
+            momentum: 0.95,
+            nesterov: true,
+            ns_steps: 5,
+            bf16: true,
+            scaling: MuonScaling::Spectral,
+            vectors: false,
+        }
     }
 }
 

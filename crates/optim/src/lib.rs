@@ -44,6 +44,7 @@ mod memory;
 mod moments;
 mod muon;
 mod optimizer;
+pub mod osp;
 mod schedule;
 
 pub use algorithm::{

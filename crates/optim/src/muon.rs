@@ -1,6 +1,6 @@
 use gristmill_core::{DType, Result, Tensor};
 
-use crate::linalg::newton_schulz;
+use crate::linalg::{newton_schulz, sum_squares};
 use crate::{MuonOptions, MuonScaling};
 
 /// A step of Muon: the momentum moves, and the weight by its orthogonal factor. `lr` is the learning rate of the step,
@@ -24,6 +24,9 @@ pub(crate) fn step(
     if options.nesterov {
         update.axpby(share * grad_scale, gradient, beta)?;
     }
+    if weight.shape().rank() < 2 {
+        return along(weight, &update, lr, keep);
+    }
     let dtype = if options.bf16 { DType::Bf16 } else { DType::F32 };
     let factor = newton_schulz(&update, options.ns_steps, dtype)?;
     let (rows, columns) = weight.shape().rows_cols();
@@ -32,4 +35,11 @@ pub(crate) fn step(
         MuonScaling::Rms => 0.2 * (rows.max(columns) as f64).sqrt(),
     };
     weight.axpby((-lr * size) as f32, &factor, keep as f32)
+}
+
+/// A step of a vector: along the update, brought to a length of `0.2 √elements`.
+fn along(weight: &Tensor, update: &Tensor, lr: f64, keep: f64) -> Result<()> {
+    let length = f64::from(sum_squares(update)?.to_vec::<f32>()?[0]).sqrt();
+    let size = 0.2 * (weight.len() as f64).sqrt() / (length + 1e-7);
+    weight.axpby((-lr * size) as f32, update, keep as f32)
 }

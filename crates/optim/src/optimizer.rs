@@ -352,8 +352,10 @@ fn slot_state(device: &Device, group: &Group, param: &Tensor, maps: &Tensor, off
         Algorithm::AdamW => State::Adam(moments::zeros(device, state, param.shape(), maps)?),
         Algorithm::GaLore(o) => State::LowRank(LowRank::galore(device, matrix()?, o, state, maps, offset)?),
         Algorithm::Conda(o) => State::LowRank(LowRank::conda(device, matrix()?, o, state, maps, offset)?),
-        Algorithm::Muon(_) => {
-            matrix()?;
+        Algorithm::Muon(o) => {
+            if !(o.vectors && param.shape().rank() < 2) {
+                matrix()?;
+            }
             State::Momentum(device.zeros(DType::F32, param.shape().to_vec())?)
         }
     })

@@ -6,20 +6,7 @@
 @group(0) @binding(0) var<storage, ${READ}> x: array<u32>;
 @group(0) @binding(1) var<storage, read_write> stats: array<vec2<f32>>;
 #include load name=x dtype=${X}
-
-var<workgroup> sums: array<f32, 256>;
-
-// The sum over all invocations, in a fixed order.
-fn total(t: u32, own: f32) -> f32 {
-  workgroupBarrier();
-  sums[t] = own;
-  workgroupBarrier();
-  for (var half = 128u; half > 0u; half >>= 1u) {
-    if (t < half) { sums[t] += sums[t + half]; }
-    workgroupBarrier();
-  }
-  return sums[0];
-}
+#include total
 
 @compute @workgroup_size(256)
 fn main(

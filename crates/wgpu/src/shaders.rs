@@ -16,16 +16,18 @@ macro_rules! texts {
 const TEXTS: &[(&str, &str)] = texts!("":
     "activation" "activation_grad" "adamw" "attention" "axpby" "bias_add" "cast" "clip_factors"
     "clip_linear_fused" "clipped_embedding_grad" "clipped_grad" "clipped_sum" "column_norms" "copy"
-    "embedding_norms" "fill" "gather" "gather_columns" "gaussian_noise" "gram" "grid_sum" "linear_nll"
-    "loss_reduction" "low_rank_adam" "matmul" "nll" "norm" "payload_norm" "per_sample_norms" "philox" "rope"
-    "row_norm_scale" "row_reduce" "scale" "scatter_columns" "segment_product" "segment_reduce"
-    "softmax_stats" "subgroups" "tied_norms" "topk" "topk_aggregate" "topk_encode"
+    "embedding_norms" "fill" "gather" "gather_columns" "gaussian_noise" "gram" "grid_sum" "hadamard"
+    "kurtosis" "linear_nll" "loss_reduction" "low_rank_adam" "matmul" "nll" "norm" "norm_grad"
+    "payload_norm" "per_sample_norms" "philox" "quantize_rtn" "rope" "row_norm_scale" "row_reduce" "scale"
+    "scatter_columns" "segment_product" "segment_reduce" "softmax_stats" "subgroups" "tied_norms" "topk"
+    "topk_aggregate" "topk_encode"
 );
 
 const LIBRARIES: &[(&str, &str)] = texts!("lib/":
     "activations" "adam" "adam_noise" "adam_stored" "bits" "clip" "column_index" "element" "gather_pairs"
     "load" "lse" "main" "math" "normal" "pair" "payload" "payload_scale" "philox" "reduce" "reduction"
-    "rows" "segments" "squares" "stream" "sum" "target" "tile" "topk_large" "topk_order" "topk_pick" "words"
+    "rows" "segments" "squares" "stream" "sum" "target" "tile" "topk_large" "topk_order" "topk_pick" "total"
+    "words"
 );
 
 /// A definition and the values that it takes.
@@ -154,6 +156,12 @@ const VARIANTS: &[(&str, &[Choice])] = &[
     ("low_rank_adam", &[("OUT", &["bf16"]), ("NOISE", FLAG)]),
     ("gather_columns", &[("OUT", FLOATS)]),
     ("scatter_columns", &[("OUT", FLOATS)]),
+    ("kurtosis", &[("X", FLOATS), ("CENTERED", FLAG)]),
+    ("hadamard", &[("X", FLOATS)]),
+    ("quantize_rtn", &[("STAGE", &["grids"]), ("X", FLOATS), ("SYMMETRIC", FLAG)]),
+    ("quantize_rtn", &[("STAGE", &["apply"]), ("OUT", FLOATS)]),
+    ("norm_grad", &[("STAGE", &["stats"]), ("KIND", &["rms", "layer"]), ("X", FLOATS), ("WEIGHT", FLAG)]),
+    ("norm_grad", &[("STAGE", &["apply"]), ("OUT", FLOATS), ("WEIGHT", FLAG)]),
     ("activation_grad", &[("KIND", &["gelu", "gelu_tanh", "silu"]), ("OUT", FLOATS)]),
 ];
 

@@ -19,6 +19,8 @@ mod transformer;
 mod activation_grad;
 mod columns;
 mod linear_grad;
+mod norm_grad;
+mod quantization;
 
 mod gram;
 mod low_rank_adam;
@@ -53,6 +55,8 @@ pub fn cases() -> Vec<Case> {
         gram::cases(),
         columns::cases(),
         activation_grad::cases(),
+        quantization::cases(),
+        norm_grad::cases(),
     ]
     .into_iter()
     .flatten()

@@ -183,3 +183,18 @@ pub(super) fn column_index_fault(position: u64, columns: usize) -> Error {
         .at_column("index")
         .at_row(position)
 }
+
+/// Columns are whole groups of this many.
+pub(super) fn whole_groups(name: &str, group: usize, columns: usize) -> Result<()> {
+    if group == 0 {
+        return Err(Error::invalid_argument(name, "expected at least 1, given 0"));
+    }
+    if columns.is_multiple_of(group) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::ShapeMismatch,
+        format!("expected whole groups of {group} columns, given {columns} columns"),
+    )
+    .at_column(name))
+}

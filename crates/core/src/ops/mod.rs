@@ -49,8 +49,12 @@ mod activation_grad;
 mod clip_linear_fused;
 mod clipped_grad;
 mod gather_columns;
+mod hadamard;
+mod kurtosis;
 mod linear_grad;
+mod norm_grad;
 mod per_sample_norms;
+mod quantize_rtn;
 mod scatter_columns;
 
 mod gram;
@@ -98,8 +102,12 @@ pub use activation_grad::ActivationGrad;
 pub use clip_linear_fused::{ClipLinearFused, ClipLinearFusedOutput, ClipLinearOptions, ClipPath};
 pub use clipped_grad::ClippedGrad;
 pub use gather_columns::GatherColumns;
+pub use hadamard::Hadamard;
+pub use kurtosis::Kurtosis;
 pub use linear_grad::LinearSizes;
+pub use norm_grad::{NormGrad, NormGradOutput};
 pub use per_sample_norms::{NormsMethod, NormsOptions, PerSampleNorms};
+pub use quantize_rtn::{QuantizeRtn, RtnGrid, RtnRule};
 pub use scatter_columns::ScatterColumns;
 
 pub use gram::{Gram, GramOptions};
@@ -357,6 +365,14 @@ ops! {
     ScatterColumns,
     /// The gradient of a function of every element.
     ActivationGrad,
+    /// How heavy the tails of every row are.
+    Kurtosis,
+    /// The Walsh-Hadamard transform of blocks of every row.
+    Hadamard,
+    /// Groups of numbers rounded to a few levels and back.
+    QuantizeRtn,
+    /// The gradient of rows brought to a common scale.
+    NormGrad,
 }
 
 impl Op {

@@ -39,8 +39,12 @@ mod activation_grad;
 pub(crate) mod clip_linear_fused;
 mod clipped_grad;
 mod gather_columns;
+mod hadamard;
+mod kurtosis;
 mod linear_grad;
+mod norm_grad;
 mod per_sample_norms;
+mod quantize_rtn;
 mod scatter_columns;
 
 mod gram;
@@ -99,6 +103,10 @@ pub(crate) fn run(op: &Op, access: &Access) -> Result<()> {
         Op::GatherColumns(op) => gather_columns::run(op, access),
         Op::ScatterColumns(op) => scatter_columns::run(op, access),
         Op::ActivationGrad(op) => activation_grad::run(op, access),
+        Op::Kurtosis(op) => kurtosis::run(op, access),
+        Op::Hadamard(op) => hadamard::run(op, access),
+        Op::QuantizeRtn(op) => quantize_rtn::run(op, access),
+        Op::NormGrad(op) => norm_grad::run(op, access),
         other => Err(not_yet(other)),
     }
 }

@@ -39,8 +39,12 @@ mod activation_grad;
 mod clip_linear_fused;
 mod clipped_grad;
 mod gather_columns;
+mod hadamard;
+mod kurtosis;
 mod linear_grad;
+mod norm_grad;
 mod per_sample_norms;
+mod quantize_rtn;
 mod scatter_columns;
 
 mod gram;
@@ -101,6 +105,10 @@ pub(crate) fn run(op: &Op, cx: &mut Context<'_>) -> Result<()> {
         Op::GatherColumns(op) => gather_columns::run(op, cx),
         Op::ScatterColumns(op) => scatter_columns::run(op, cx),
         Op::ActivationGrad(op) => activation_grad::run(op, cx),
+        Op::Kurtosis(op) => kurtosis::run(op, cx),
+        Op::Hadamard(op) => hadamard::run(op, cx),
+        Op::QuantizeRtn(op) => quantize_rtn::run(op, cx),
+        Op::NormGrad(op) => norm_grad::run(op, cx),
         other => Err(Error::new(Code::Unsupported, format!("no CUDA kernel for {}", other.name()))),
     }
 }

@@ -9,6 +9,7 @@ mod identities;
 mod import;
 mod input;
 mod lost;
+mod osp;
 mod peers;
 
 use gristmill_core::{Device, Tensor};

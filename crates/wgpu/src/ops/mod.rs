@@ -43,8 +43,12 @@ mod activation_grad;
 mod clip_linear_fused;
 mod clipped_grad;
 mod gather_columns;
+mod hadamard;
+mod kurtosis;
 mod linear_grad;
+mod norm_grad;
 mod per_sample_norms;
+mod quantize_rtn;
 mod scatter_columns;
 
 mod gram;
@@ -111,6 +115,10 @@ pub(crate) fn run(ctx: &mut Context, serial: u64, op: &Op, buffers: &Buffers) ->
         Op::GatherColumns(op) => gather_columns::run(run, op),
         Op::ScatterColumns(op) => scatter_columns::run(run, op),
         Op::ActivationGrad(op) => activation_grad::run(run, op),
+        Op::Kurtosis(op) => kurtosis::run(run, op),
+        Op::Hadamard(op) => hadamard::run(run, op),
+        Op::QuantizeRtn(op) => quantize_rtn::run(run, op),
+        Op::NormGrad(op) => norm_grad::run(run, op),
         _ => Err(Error::new(Code::Unsupported, "the wgpu backend does not do it")),
     }
 }
@@ -179,7 +187,11 @@ pub(crate) fn supports(op: &Op) -> Support {
         | Op::Gram(_)
         | Op::GatherColumns(_)
         | Op::ScatterColumns(_)
-        | Op::ActivationGrad(_) => Support::Native,
+        | Op::ActivationGrad(_)
+        | Op::Kurtosis(_)
+        | Op::Hadamard(_)
+        | Op::QuantizeRtn(_)
+        | Op::NormGrad(_) => Support::Native,
         other => Support::Unsupported(format!("the wgpu backend does not do {}", other.name())),
     }
 }

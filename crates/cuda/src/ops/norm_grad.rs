@@ -1,0 +1,33 @@
+use gristmill_core::Result;
+use gristmill_core::ops::{NormGrad, NormKind};
+
+use super::{BLOCK, WARP, by_warps};
+use crate::backend::Context;
+use crate::driver::Args;
+
+/// Columns from which on a block takes a row.
+const LONG: usize = 1024;
+
+pub(super) fn run(op: &NormGrad, cx: &mut Context<'_>) -> Result<()> {
+    let (rows, columns) = op.x.shape().rows_cols();
+    if rows == 0 {
+        return Ok(());
+    }
+    let long = columns > LONG;
+    let args = Args::new()
+        .u64(cx.at(&op.x)?)
+        .u64(cx.at(&op.dy)?)
+        .u64(cx.at_option(op.weight.as_ref())?)
+        .u64(cx.at(&op.dx)?)
+        .u64(cx.at(&op.dots)?)
+        .size(rows)
+        .size(columns)
+        .f32(op.eps)
+        .u32(if long { BLOCK } else { WARP } as u32)
+        .u32((op.kind == NormKind::Layer).into())
+        .finish();
+    let blocks = if long { by_warps(rows * (BLOCK / WARP)) } else { by_warps(rows) };
+    // A sum for each warp.
+    let shared = if long { 8 * BLOCK / WARP } else { 0 };
+    cx.launch("norm_grad", format!("norm_grad_{}", op.x.dtype()), blocks, shared, &args)
+}
