@@ -17,7 +17,7 @@ const TEXTS: &[(&str, &str)] = texts!("": "activation" "adamw" "attention" "axpb
     "clipped_sum" "copy" "embedding_norms" "fill" "gather" "gaussian_noise" "grid_sum"
     "linear_nll" "loss_reduction" "matmul" "nll" "norm" "payload_norm" "philox" "rope" "row_norm_scale" "row_reduce" "scale"
     "segment_product" "segment_reduce" "softmax_stats" "subgroups" "tied_norms" "topk" "topk_aggregate" "topk_encode"
-    "clip_linear_fused" "clipped_grad" "per_sample_norms");
+    "clip_linear_fused" "clipped_grad" "per_sample_norms" "channel_factors" "channel_step" "int4_pack" "int4_unpack");
 
 const LIBRARIES: &[(&str, &str)] = texts!("lib/": "activations" "adam" "adam_stored" "bits" "clip" "element" "gather_pairs" "load" "lse" "main" "math" "normal" "pair" "payload" "payload_scale" "philox" "reduce" "reduction"
     "rows" "segments" "stream" "sum" "target" "tile" "topk_large" "topk_order" "topk_pick" "words");
@@ -141,6 +141,11 @@ const VARIANTS: &[(&str, &[Choice])] = &[
     ),
     ("clipped_grad", &[("STAGE", &["bias"]), ("X", FLOATS), ("FACTORS", FLAG)]),
     ("per_sample_norms", &[("STAGE", &["squares", "total"])]),
+    ("channel_factors", &[("WHOLE", FLAG), ("LIMIT", FLAG)]),
+    ("channel_step", &[("G", HALVES), ("OUT", ONLY_F32), ("ACROSS", FLAG), ("NOISE", &["0"])]),
+    ("channel_step", &[("G", HALVES), ("OUT", &["bf16"]), ("ACROSS", FLAG), ("NOISE", FLAG)]),
+    ("int4_pack", &[]),
+    ("int4_unpack", &[("OUT", ONLY_F32)]),
 ];
 
 fn find(texts: &[(&'static str, &'static str)], name: &str) -> Result<&'static str> {

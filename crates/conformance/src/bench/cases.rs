@@ -153,6 +153,7 @@ pub(super) fn cases(device: &Device) -> Vec<BenchCase> {
         optimizers(&s),
         clipping(&s),
         super::samples::samples(&s),
+        super::channel::channels(&s),
     ]
     .into_iter()
     .flatten()

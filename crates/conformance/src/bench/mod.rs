@@ -7,6 +7,8 @@
 mod cases;
 mod samples;
 
+mod channel;
+
 use std::fmt;
 use std::time::Instant;
 

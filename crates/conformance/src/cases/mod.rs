@@ -18,6 +18,9 @@ mod transformer;
 
 mod linear_grad;
 
+mod channel;
+mod int4;
+
 use gristmill_core::DType;
 
 use crate::Case;
@@ -44,6 +47,8 @@ pub fn cases() -> Vec<Case> {
         tables::cases(),
         gaussian_noise::cases(),
         linear_grad::cases(),
+        channel::cases(),
+        int4::cases(),
     ]
     .into_iter()
     .flatten()

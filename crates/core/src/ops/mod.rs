@@ -49,6 +49,10 @@ mod clipped_grad;
 mod linear_grad;
 mod per_sample_norms;
 
+mod channel_factors;
+mod channel_step;
+mod int4;
+
 pub use activation::{Activation, ActivationKind, ActivationOptions};
 pub use adamw::{
     Adamw, AdamwRule, DecayOrder, EpsPlacement, Moments, Noise, block_unit, code, dynamic_map, flush,
@@ -90,6 +94,10 @@ pub use clip_linear_fused::{ClipLinearFused, ClipLinearFusedOutput, ClipLinearOp
 pub use clipped_grad::ClippedGrad;
 pub use linear_grad::LinearSizes;
 pub use per_sample_norms::{NormsMethod, NormsOptions, PerSampleNorms};
+
+pub use channel_factors::ChannelFactors;
+pub use channel_step::ChannelStep;
+pub use int4::{INT4_GROUP, Int4Pack, Int4Unpack, int4_code, int4_scale};
 
 use crate::{Code, Device, Error, Result, Tensor};
 
@@ -331,6 +339,14 @@ ops! {
     ClippedGrad,
     /// Both for a layer that is clipped by itself.
     ClipLinearFused,
+    /// Factors of the channels of a gradient.
+    ChannelFactors,
+    /// A step along a gradient with such factors.
+    ChannelStep,
+    /// Numbers as codes of 4 bits.
+    Int4Pack,
+    /// Numbers from codes of 4 bits.
+    Int4Unpack,
 }
 
 impl Op {

@@ -39,6 +39,10 @@ mod clipped_grad;
 mod linear_grad;
 mod per_sample_norms;
 
+pub(crate) mod channel_factors;
+mod channel_step;
+mod int4;
+
 pub use loss_reduction::loss_reduction;
 pub use segment_reduce::segment_sum;
 
@@ -86,6 +90,10 @@ pub(crate) fn run(op: &Op, access: &Access) -> Result<()> {
         Op::PerSampleNorms(op) => per_sample_norms::run(op, access),
         Op::ClippedGrad(op) => clipped_grad::run(op, access),
         Op::ClipLinearFused(op) => clip_linear_fused::run(op, access),
+        Op::ChannelFactors(op) => channel_factors::run(op, access),
+        Op::ChannelStep(op) => channel_step::run(op, access),
+        Op::Int4Pack(op) => int4::pack(op, access),
+        Op::Int4Unpack(op) => int4::unpack(op, access),
         other => Err(not_yet(other)),
     }
 }

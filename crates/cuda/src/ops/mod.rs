@@ -39,6 +39,10 @@ mod clipped_grad;
 mod linear_grad;
 mod per_sample_norms;
 
+mod channel_factors;
+mod channel_step;
+mod int4;
+
 use gristmill_core::ops::Op;
 use gristmill_core::{Code, DType, Error, Result, Tensor};
 
@@ -88,6 +92,10 @@ pub(crate) fn run(op: &Op, cx: &mut Context<'_>) -> Result<()> {
         Op::PerSampleNorms(op) => per_sample_norms::run(op, cx),
         Op::ClippedGrad(op) => clipped_grad::run(op, cx),
         Op::ClipLinearFused(op) => clip_linear_fused::run(op, cx),
+        Op::ChannelFactors(op) => channel_factors::run(op, cx),
+        Op::ChannelStep(op) => channel_step::run(op, cx),
+        Op::Int4Pack(op) => int4::pack(op, cx),
+        Op::Int4Unpack(op) => int4::unpack(op, cx),
         other => Err(Error::new(Code::Unsupported, format!("no CUDA kernel for {}", other.name()))),
     }
 }

@@ -43,6 +43,10 @@ mod clipped_grad;
 mod linear_grad;
 mod per_sample_norms;
 
+mod channel_factors;
+mod channel_step;
+mod int4;
+
 use gristmill_core::device::{Buffers, Support};
 use gristmill_core::ops::{NormsMethod, Op, PayloadNorm, PerSampleNorms, TopkAggregate, TopkEncode};
 use gristmill_core::{Code, DType, Error, Result};
@@ -97,6 +101,10 @@ pub(crate) fn run(ctx: &mut Context, serial: u64, op: &Op, buffers: &Buffers) ->
         Op::PerSampleNorms(op) => per_sample_norms::run(run, op),
         Op::ClippedGrad(op) => clipped_grad::run(run, op),
         Op::ClipLinearFused(op) => clip_linear_fused::run(run, op),
+        Op::ChannelFactors(op) => channel_factors::run(run, op),
+        Op::ChannelStep(op) => channel_step::run(run, op),
+        Op::Int4Pack(op) => int4::pack(run, op),
+        Op::Int4Unpack(op) => int4::unpack(run, op),
         _ => Err(Error::new(Code::Unsupported, "the wgpu backend does not do it")),
     }
 }
@@ -159,7 +167,11 @@ pub(crate) fn supports(op: &Op) -> Support {
         | Op::GridSum(_)
         | Op::PerSampleNorms(_)
         | Op::ClippedGrad(_)
-        | Op::ClipLinearFused(_) => Support::Native,
+        | Op::ClipLinearFused(_)
+        | Op::ChannelFactors(_)
+        | Op::ChannelStep(_)
+        | Op::Int4Pack(_)
+        | Op::Int4Unpack(_) => Support::Native,
         other => Support::Unsupported(format!("the wgpu backend does not do {}", other.name())),
     }
 }
