@@ -18,6 +18,7 @@ use gristmill_core::{Code, DType, Error, Result, Tensor};
 use half::{bf16, f16};
 
 use crate::checkpoint::{Header, corrupt, parse};
+use crate::kept::Kept;
 use crate::low_rank::{LowRank, Progress, Sides};
 use crate::optimizer::{Optimizer, Slot, State};
 
@@ -68,7 +69,7 @@ impl Optimizer {
         self.step = found.first().map_or(0, |one| one.step);
         self.skipped = 0;
         for (slot, one) in self.slots.iter_mut().zip(found) {
-            slot.state.replace(one.tensors, one.progress);
+            slot.state.replace(&self.device, one.tensors, one.progress);
         }
         Ok(())
     }
@@ -95,9 +96,16 @@ impl File<'_> {
                 tensors.push(device.tensor(values, momentum.shape().to_vec())?);
             }
             State::Adam(moments) => tensors.extend(self.moments(moments)?),
+            State::LowRank(LowRank { channels: Some(_), .. }) => {
+                let what = "states of APOLLO and Fira of other programs are not known here";
+                return Err(Error::new(Code::Unsupported, what).hint("load one that was saved here"));
+            }
             State::LowRank(low_rank) => {
                 tensors.extend(self.moments(&low_rank.moments)?);
-                tensors.extend(self.bases(device, low_rank)?);
+                for basis in self.bases(device, low_rank)? {
+                    let kept = Kept::new(basis, low_rank.keeping())?;
+                    tensors.extend(kept.tensors().into_iter().map(|(_, tensor)| tensor.clone()));
+                }
                 progress = Some(Progress { refreshes: 1, ..low_rank.progress.clone() });
             }
         }
@@ -231,9 +239,7 @@ impl File<'_> {
                 true => (0..side * rank).map(|i| values[(i % rank) * side + i / rank]).collect(),
                 false => values,
             };
-            let basis = device.tensor(columns, [side, rank])?;
-            let dtype = low_rank.basis_dtype();
-            if dtype == DType::F32 { Ok(basis) } else { basis.cast(dtype) }
+            device.tensor(columns, [side, rank])
         };
         names.into_iter().zip(&shapes).zip(low_rank.sides.rights()).map(one).collect()
     }
