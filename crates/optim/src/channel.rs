@@ -3,7 +3,8 @@
 use gristmill_core::ops::{ChannelFactors, ChannelStep, Matmul, MatmulOptions, Reduction};
 use gristmill_core::{DType, Device, Result, Tensor};
 
-use crate::low_rank::{Basis, LowRank, Sides, Step, Subspace};
+use crate::low_rank::{LowRank, Sides, Step};
+use crate::subspace::{Basis, Subspace};
 use crate::{ApolloOptions, FiraOptions, ProjType, ScaleType, StateType, moments};
 
 /// How the channels of a gradient are scaled.
@@ -74,7 +75,7 @@ impl LowRank {
     }
 
     fn scaled_by(mut self, channels: Channels) -> Self {
-        self.channels = Some(channels);
+        self.channels = Some(Box::new(channels));
         self
     }
 

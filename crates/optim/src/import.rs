@@ -42,7 +42,8 @@ impl Optimizer {
     /// `galore_torch` are taken over, and the next refresh is when it would have been there.
     ///
     /// # Errors
-    /// [`Code::CorruptData`] for what is no such file; [`Code::InvalidArgument`] with the parameter's name where tensors are
+    /// [`Code::CorruptData`] for what is no such file; [`Code::Unsupported`] for a parameter of APOLLO or Fira;
+    /// [`Code::InvalidArgument`] with the parameter's name where tensors are
     /// missing, or differ in their step; [`Code::ShapeMismatch`]; [`Code::InvalidValue`] for numbers that are not finite.
     /// Nothing has changed then.
     pub fn import(&mut self, state: &[u8]) -> Result<()> {
@@ -84,6 +85,10 @@ struct File<'a> {
 
 impl File<'_> {
     fn find(&self, device: &gristmill_core::Device) -> Result<Found> {
+        if matches!(self.slot.state, State::LowRank(LowRank { channels: Some(_), .. })) {
+            let what = "states of APOLLO and Fira of other programs are not known here";
+            return Err(Error::new(Code::Unsupported, what).hint("load one that was saved here"));
+        }
         let step = match &self.numbers("step")?.ok_or_else(|| missing("step"))?[..] {
             &[step] if step >= 0.0 && step.fract() == 0.0 && step < 16_777_216.0 => step as u64,
             _ => return Err(Error::new(Code::InvalidValue, "expected one number of steps").at_column("step")),
@@ -96,10 +101,6 @@ impl File<'_> {
                 tensors.push(device.tensor(values, momentum.shape().to_vec())?);
             }
             State::Adam(moments) => tensors.extend(self.moments(moments)?),
-            State::LowRank(LowRank { channels: Some(_), .. }) => {
-                let what = "states of APOLLO and Fira of other programs are not known here";
-                return Err(Error::new(Code::Unsupported, what).hint("load one that was saved here"));
-            }
             State::LowRank(low_rank) => {
                 tensors.extend(self.moments(&low_rank.moments)?);
                 for basis in self.bases(device, low_rank)? {

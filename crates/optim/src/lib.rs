@@ -47,6 +47,7 @@ mod moments;
 mod muon;
 mod optimizer;
 mod schedule;
+mod subspace;
 
 pub use algorithm::{
     AdamOptions, Algorithm, CondaOptions, GaLoreOptions, Group, MuonOptions, MuonScaling, ProjType,

@@ -6,7 +6,8 @@ use crate::accumulate::Sum;
 use crate::channel::{Channels, Scaled};
 use crate::kept::{Keeping, Kept};
 use crate::linalg::{RangeOptions, f32_of, leading_vectors, range_find};
-use crate::{CondaOptions, GaLoreOptions, ProjType, Projector, RandomProjector, Refresh, StateType, moments};
+use crate::subspace::{Basis, Subspace};
+use crate::{ProjType, RandomProjector, Refresh, StateType, moments};
 
 /// Bases whose agreement Q-GaLore looks at.
 const QUEUE: usize = 5;
@@ -78,64 +79,12 @@ pub(crate) struct LowRank {
     pub(crate) bases: Vec<Kept>,
     pub(crate) progress: Progress,
     /// What is done with the direction; it is projected back without.
-    pub(crate) channels: Option<Channels>,
+    pub(crate) channels: Option<Box<Channels>>,
     pub(crate) scale: f64,
-    shapes: Vec<[usize; 2]>,
-    basis: Basis,
+    pub(crate) shapes: Vec<[usize; 2]>,
+    pub(crate) basis: Basis,
     /// What this one's steps are counted from, so that not all bases of a model are found in one step.
     offset: u64,
-}
-
-/// Where a basis comes from.
-#[derive(Clone, Copy)]
-pub(crate) enum Basis {
-    Gradient {
-        refresh: Refresh,
-        projector: Projector,
-        cos_threshold: Option<f64>,
-    },
-    /// All of it, of the momentum, which turns with it.
-    Momentum,
-    /// From nowhere: normal numbers.
-    Random(RandomProjector),
-}
-
-/// What a subspace is like, before there is one.
-pub(crate) struct Subspace {
-    pub(crate) kind: ProjType,
-    pub(crate) rank: usize,
-    pub(crate) clamp_rank: bool,
-    pub(crate) gap: u64,
-    pub(crate) basis: Basis,
-    pub(crate) scale: f64,
-}
-
-impl Subspace {
-    pub(crate) fn galore(options: &GaLoreOptions) -> Self {
-        Self {
-            kind: options.proj_type,
-            rank: options.rank,
-            clamp_rank: options.clamp_rank,
-            gap: options.update_proj_gap,
-            basis: Basis::Gradient {
-                refresh: options.refresh,
-                projector: options.projector,
-                cos_threshold: options.cos_threshold,
-            },
-            scale: options.scale,
-        }
-    }
-
-    pub(crate) fn conda(options: &CondaOptions) -> Self {
-        Self {
-            kind: ProjType::Std,
-            rank: usize::MAX,
-            clamp_rank: true,
-            gap: options.update_proj_gap,
-            basis: Basis::Momentum,
-            scale: options.scale,
-        }
-    }
 }
 
 /// What a step is taken with.
@@ -180,60 +129,6 @@ impl LowRank {
         })
     }
 
-    /// How its bases are kept.
-    pub(crate) fn keeping(&self) -> Keeping {
-        match self.basis {
-            Basis::Gradient { projector, .. } => projector.into(),
-            Basis::Momentum => Keeping::Plain(DType::F32),
-            Basis::Random(projector) => projector.into(),
-        }
-    }
-
-    /// Whether its bases are orthonormal to rounding.
-    pub(crate) fn is_orthonormal(&self) -> bool {
-        match self.basis {
-            Basis::Gradient { refresh, projector, .. } => {
-                refresh != Refresh::Given && projector == Projector::F32
-            }
-            Basis::Momentum => true,
-            Basis::Random(_) => false,
-        }
-    }
-
-    /// The tensors of its bases in a state, with the ends of their names.
-    pub(crate) fn parts(&self) -> Vec<(String, DType, Vec<usize>)> {
-        let of_basis = |(i, &shape): (usize, &[usize; 2])| {
-            let named = move |(end, dtype, shape)| (format!("{}{end}", basis_name(i)), dtype, shape);
-            self.keeping().parts(shape).into_iter().map(named)
-        };
-        self.shapes.iter().enumerate().flat_map(of_basis).collect()
-    }
-
-    /// Takes these tensors, in the order of [`parts`](Self::parts), as its bases, and this progress.
-    pub(crate) fn restore(
-        &mut self,
-        device: &Device,
-        mut tensors: impl Iterator<Item = Tensor>,
-        progress: Progress,
-    ) {
-        let keeping = self.keeping();
-        self.bases = match (keeping, progress.seed) {
-            (Keeping::Seeded, Some(seed)) if progress.refreshes > 0 => {
-                self.seeded(device, seed, progress.refreshes)
-            }
-            _ => self.shapes.iter().filter_map(|&shape| keeping.restore(shape, &mut tensors)).collect(),
-        };
-        self.progress = progress;
-    }
-
-    fn seeded(&self, device: &Device, seed: u64, stream: u64) -> Vec<Kept> {
-        let device = device.clone();
-        self.shapes
-            .iter()
-            .map(|&shape| Kept::Seeded { device: device.clone(), shape, seed, stream })
-            .collect()
-    }
-
     /// Whether its bases are given, and never found.
     fn is_given(&self) -> bool {
         matches!(
@@ -274,7 +169,10 @@ impl LowRank {
             }
         };
         let bases = self.wide_bases()?;
-        if let (Some(channels), Sum::Full(gradient)) = (&self.channels, sum) {
+        if let Some(channels) = &self.channels {
+            let Sum::Full(gradient) = sum else {
+                return Err(Error::new(Code::Internal, "channels are scaled without the gradient"));
+            };
             let of = Scaled { weight, gradient, inner: &inner, bases: &bases, step };
             return self.scaled_step(channels, &of);
         }
@@ -282,19 +180,6 @@ impl LowRank {
         let direction = moments::direction(&inner, &self.moments, rule, step.noise)?;
         let factor = (-f64::from(left) * self.scale) as f32;
         self.project_back(&direction, &bases, weight, factor, step.rule.keep)
-    }
-
-    /// New bases of normal numbers. The moments stay as they are.
-    fn draw(&mut self, device: &Device, seed: u64) -> Result<()> {
-        let seed = *self.progress.seed.get_or_insert(seed);
-        self.progress.refreshes += 1;
-        let drawn = self.seeded(device, seed, self.progress.refreshes);
-        let keeping = self.keeping();
-        self.bases = match keeping {
-            Keeping::Seeded => drawn,
-            _ => drawn.iter().map(|kept| Kept::new(kept.numbers()?, keeping)).collect::<Result<_>>()?,
-        };
-        Ok(())
     }
 
     /// The gradient in the subspace of its bases.
@@ -438,11 +323,6 @@ impl LowRank {
     }
 }
 
-/// The name of a basis in checkpoints.
-fn basis_name(i: usize) -> String {
-    if i == 0 { "proj".into() } else { format!("proj_{}", i + 1) }
-}
-
 /// The cosine of the angle between the first vectors of two bases, without its sign.
 fn agreement(a: &Tensor, b: &Tensor) -> Result<f64> {
     let (_, rank) = a.shape().rows_cols();
@@ -457,6 +337,7 @@ fn agreement(a: &Tensor, b: &Tensor) -> Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::GaLoreOptions;
 
     #[test]
     fn the_gap_doubles_as_published() {

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::accumulate::Sum;
 use crate::kept::Kept;
 use crate::linalg::sum_squares;
-use crate::low_rank::{LowRank, Step, Subspace};
+use crate::low_rank::{LowRank, Step};
+use crate::subspace::Subspace;
 use crate::{Algorithm, ApolloOptions, FiraOptions, GaLoreOptions, Group, Memory, moments, muon};
 
 /// What all groups of an [`Optimizer`] share.

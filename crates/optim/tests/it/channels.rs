@@ -3,9 +3,11 @@
 use gristmill_core::{Code, DType, Device, Tensor};
 use gristmill_optim::linalg::orthonormalize;
 use gristmill_optim::{
-    Algorithm, ApolloOptions, FiraOptions, Group, Optimizer, OptimizerOptions, ProjType, Projector,
-    RandomProjector, Refresh, ScaleType, StateType,
+    Algorithm, ApolloOptions, FiraOptions, GaLoreOptions, Group, Optimizer, OptimizerOptions, ProjType,
+    Projector, RandomProjector, Refresh, ScaleType, StateType,
 };
+use serde::Deserialize;
+use std::collections::BTreeMap;
 
 use crate::{devices, distance, host, numbers, one, tensor};
 
@@ -222,6 +224,31 @@ fn a_basis_that_was_found_is_as_good_as_one_that_was_given() {
             }
             let far = distance(&host(&weights[0]), &host(&weights[1]));
             assert!(far < 1e-5, "{projector:?}: {far:e}");
+        }
+    }
+}
+
+#[test]
+fn a_packed_basis_of_galore_does_what_its_numbers_do() {
+    for device in devices() {
+        for (shape, proj_type) in
+            [([40, 30], ProjType::Std), ([30, 40], ProjType::Std), ([40, 30], ProjType::Full)]
+        {
+            let weights = [0, 1].map(|_| tensor(&device, 1, &shape));
+            let packed =
+                GaLoreOptions { rank: 11, proj_type, projector: Projector::Int4, ..Default::default() };
+            let given = GaLoreOptions { refresh: Refresh::Given, projector: Projector::F32, ..packed };
+            let mut packed = optimizer(&device, Algorithm::GaLore(packed), &weights[0], false);
+            let mut given = optimizer(&device, Algorithm::GaLore(given), &weights[1], false);
+            for (t, gradient) in gradients(shape, 4).into_iter().enumerate() {
+                let gradient = device.tensor(gradient, shape).unwrap();
+                packed.step(std::slice::from_ref(&gradient)).unwrap();
+                if t == 0 {
+                    given.set_projector("w", &packed.projector("w").unwrap()).unwrap();
+                }
+                given.step(&[gradient]).unwrap();
+            }
+            assert_eq!(host(&weights[0]), host(&weights[1]), "{shape:?} {proj_type:?}");
         }
     }
 }
@@ -445,6 +472,8 @@ fn what_apollo_and_fira_cannot_do_is_refused_by_name() {
     // A state of another way to keep bases, or without its seed.
     seeded.step(std::slice::from_ref(&gradient)).unwrap();
     let saved = seeded.save().unwrap();
+    let foreign = seeded.import(&saved).unwrap_err();
+    assert_eq!((foreign.code(), foreign.location().path.as_deref()), (Code::Unsupported, Some("w")));
     let mut stored =
         make(Algorithm::Apollo(ApolloOptions { projector: RandomProjector::F32, ..apollo })).unwrap();
     assert_eq!(stored.load(&saved).unwrap_err().code(), Code::CorruptData);
@@ -455,4 +484,68 @@ fn what_apollo_and_fira_cannot_do_is_refused_by_name() {
     let state =
         [&(without.len() as u64).to_le_bytes()[..], without.as_bytes(), &saved[8 + length..]].concat();
     assert_eq!(seeded.load(&state).unwrap_err().code(), Code::CorruptData);
+}
+
+#[derive(Deserialize)]
+struct Fixture {
+    lr: f64,
+    eps: f64,
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Case {
+    name: String,
+    rows: usize,
+    columns: usize,
+    rank: usize,
+    scale: f64,
+    whole: bool,
+    front: bool,
+    weight_decay: f64,
+    projectors: BTreeMap<u64, Vec<f32>>,
+    weights: BTreeMap<u64, Vec<f32>>,
+}
+
+#[test]
+fn twenty_steps_equal_those_of_the_formulas_in_pytorch() {
+    let fixture: Fixture = serde_json::from_str(include_str!("../fixtures/channels.json")).unwrap();
+    assert_eq!(fixture.cases.len(), 6);
+    for device in devices() {
+        for case in &fixture.cases {
+            let &Case { rows, columns, rank, scale, .. } = case;
+            let fira = FiraOptions { rank, scale, refresh: Refresh::Given, ..FiraOptions::default() };
+            let apollo = ApolloOptions {
+                rank,
+                scale,
+                scale_type: if case.whole { ScaleType::Tensor } else { ScaleType::Channel },
+                scale_front: case.front,
+                projector: RandomProjector::Given,
+                ..ApolloOptions::default()
+            };
+            let algorithm = match &*case.name {
+                "fira" => Algorithm::Fira(fira),
+                _ => Algorithm::Apollo(apollo),
+            };
+            let weight = tensor(&device, 1000, &[rows, columns]);
+            let mut group = Group::new(algorithm, vec![("w".into(), weight.clone())]);
+            (group.adam.lr, group.adam.eps) = (fixture.lr, fixture.eps);
+            group.adam.weight_decay = case.weight_decay;
+            let parity = OptimizerOptions { parity: true, ..OptimizerOptions::default() };
+            let mut optimizer = Optimizer::new(&device, vec![group], parity).unwrap();
+            for step in 0..20u8 {
+                if let Some(basis) = case.projectors.get(&step.into()) {
+                    let basis = device.tensor(basis.clone(), [basis.len() / rank, rank]).unwrap();
+                    optimizer.set_projector("w", &[basis]).unwrap();
+                }
+                let gradient = tensor(&device, step.into(), &[rows, columns]);
+                optimizer.step(&[gradient.scale(f32::from(1 + step % 3)).unwrap()]).unwrap();
+                if let Some(expected) = case.weights.get(&(u64::from(step) + 1)) {
+                    let far = distance(&host(&weight), expected);
+                    assert!(far < 1e-5, "{} {rows}x{columns} after {}: {far:e}", case.name, step + 1);
+                }
+            }
+        }
+    }
 }
