@@ -45,7 +45,17 @@ interface Sample {
 
 const SEED = String(Math.floor(Math.random() * 2 ** 48));
 /** Steps of methods that work on tensors as a whole: no tensor has them. */
-const OF_METHODS = ['topk_encode', 'topk_aggregate', 'payload_norm', 'adamw', 'low_rank_adam'];
+const OF_METHODS = [
+  'topk_encode',
+  'topk_aggregate',
+  'payload_norm',
+  'adamw',
+  'low_rank_adam',
+  'channel_factors',
+  'channel_step',
+  'int4_pack',
+  'int4_unpack',
+];
 const all = JSON.parse(
   execFileSync(cargoBinary('gristmill-conformance'), ['--samples', SEED], {
     encoding: 'utf8',

@@ -8,8 +8,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import {
   AdamW,
+  Apollo,
   Conda,
   type Device,
+  Fira,
   GaLore,
   Muon,
   openDevice,
@@ -75,6 +77,12 @@ describe('optimizers', () => {
     ],
     ['Conda', (params) => new Conda(device, params, { lr: 0.05, scale: 1, updateProjGap: 20 })],
     ['Muon', (params) => new Muon(device, params, { lr: 0.15, scaling: 'rms' })],
+    ['APOLLO', (params) => new Apollo(device, params, { lr: 0.05, rank: 8, updateProjGap: 10 })],
+    ['APOLLO-Mini', (params) => new Apollo(device, params, { lr: 0.01, mini: true, updateProjGap: 10 })],
+    [
+      'Fira with a packed projector',
+      (params) => new Fira(device, params, { lr: 0.05, rank: 4, updateProjGap: 10, projector: 'int4' }),
+    ],
   ];
   test.each(makers)('%s comes down', async (_, make) => {
     const [before, after] = await descend(make, 60);
@@ -189,6 +197,64 @@ describe('optimizers', () => {
     });
   });
 
+  test('random bases are drawn again where a state is loaded, and packed ones are in it', async () => {
+    const make = {
+      apollo: (w: Tensor) => new Apollo(device, { w }, { rank: 4, updateProjGap: 4, lr: 0.01, seed: 9 }),
+      mini: (w: Tensor) => new Apollo(device, { w }, { mini: true, updateProjGap: 2, lr: 0.01 }),
+      fira: (w: Tensor) => new Fira(device, { w }, { rank: 4, projector: 'int4', lr: 0.01 }),
+      galore: (w: Tensor) => new GaLore(device, { w }, { rank: 4, projector: 'int4', lr: 0.01 }),
+    };
+    const packed = ['w.proj', 'w.proj_scale', 'w.proj_zero'];
+    const more = {
+      apollo: ['w.scaled_grad'],
+      mini: ['w.scaled_grad'],
+      fira: [...packed, 'w.scaled_grad'],
+      galore: packed,
+    };
+    for (const name of ['apollo', 'mini', 'fira', 'galore'] as const) {
+      const run = async (optimizer: Optimizer, from: number, to: number): Promise<void> => {
+        for (let t = from; t < to; t++) await optimizer.step({ w: matrix(10 + t, 24, 16) });
+      };
+      const weight = matrix(1, 24, 16);
+      const straight = make[name](weight);
+      await run(straight, 0, 3);
+      const saved = await straight.save();
+      const again = weight.copy();
+      await run(straight, 3, 6);
+      const resumed = make[name](again);
+      await resumed.load(saved);
+      await run(resumed, 3, 6);
+      expect(await again.toFloat32Array(), name).toEqual(await weight.toFloat32Array());
+      const length = Number(Buffer.from(saved).readBigUInt64LE());
+      const header = JSON.parse(Buffer.from(saved.subarray(8, 8 + length)).toString()) as object;
+      const keys = Object.keys(header).filter((key) => key !== '__metadata__');
+      expect(keys.sort()).toEqual(['w.exp_avg', 'w.exp_avg_sq', ...more[name]]);
+      const { projectors, scales } = await straight.memory();
+      const seeded = name === 'apollo' || name === 'mini';
+      const limiter = name === 'galore' ? 0 : 4;
+      expect([projectors, scales]).toEqual([seeded ? 0 : (16 * 4) / 2, (seeded ? 0 : 8) + limiter]);
+    }
+  });
+
+  test('APOLLO with a basis from elsewhere, as a loop that is written down here', async () => {
+    const [rows, columns, lr, eps] = [3, 2, 0.5, 1e-8];
+    const weight = device.tensor('f32', { shape: [rows, columns] });
+    const optimizer = new Apollo(device, { w: weight }, { rank: 1, projector: 'given', lr, eps });
+    await optimizer.setProjector('w', device.tensor(Float32Array.of(2, -1), { shape: [columns, 1] }));
+    const gradient = [1, 2, 3, 4, 5, 7];
+    await optimizer.step({ w: device.tensor(Float32Array.from(gradient), { shape: [rows, columns] }) });
+    // The direction of the first step is a sign over √(1 − β₂) / (1 − β₁), which the step size has.
+    const want = gradient.map((g, i) => {
+      const row = Math.floor(i / columns);
+      const projected = 2 * (gradient[row * columns] ?? NaN) - (gradient[row * columns + 1] ?? NaN);
+      return projected === 0 ? 0 : (-lr * g) / Math.abs(projected);
+    });
+    const got = await weight.toFloat32Array();
+    want.forEach((x, i) => {
+      expect(got[i]).toBeCloseTo(x, 4);
+    });
+  });
+
   test('states of other programs', async () => {
     const folder = new URL('../crates/optim/tests/fixtures/states/', import.meta.url);
     using weight = matrix(1, 64, 64);
@@ -255,6 +321,9 @@ describe('optimizers', () => {
       [() => new AdamW(device, { w }, { lr: -1 }), 'INVALID_ARGUMENT', 'lr'],
       [() => new AdamW(device, { w: 3 as never }), 'INVALID_ARGUMENT', 'w'],
       [() => new Conda(device, { w }, { state: 'int8' }), 'INVALID_ARGUMENT', 'state'],
+      [() => new Apollo(device, { w }, { scale: -1 }), 'INVALID_ARGUMENT', 'scale'],
+      [() => new Apollo(device, { w }, { projType: 'left' } as never), 'INVALID_ARGUMENT', 'projType'],
+      [() => new Fira(device, { w }, { projType: 'full' } as never), 'INVALID_ARGUMENT', 'projType'],
     ] as const) {
       const error = await failure(make);
       expect([error.code, error.details.column]).toEqual([code, column]);
@@ -302,6 +371,19 @@ describe('memory', () => {
     expect(gb(lost.weights + lost.moments)).toBeCloseTo(4.02, 1);
     const all = optimizerMemory({ config: 'llama-1b', optimizer: 'lost', rank: 512, sparsity: 1 });
     expect(all.weights).toBeGreaterThan(optimizerMemory({ config: 'llama-1b' }).weights);
+    const packed = optimizerMemory({ ...galore, projector: 'int4' });
+    expect(gb(packed.moments + packed.projectors)).toBe(4.23);
+    const state = (optimizer: 'apollo' | 'apollo-mini' | 'fira', rank?: number): number => {
+      const options = {
+        config: 'llama-7b',
+        optimizer,
+        state: 'bf16',
+        ...(rank !== undefined && { rank }),
+      } as const;
+      const memory = optimizerMemory(options);
+      return gb(memory.moments + memory.scales + memory.projectors);
+    };
+    expect([state('apollo', 1024), state('apollo-mini'), state('fira', 1024)]).toEqual([7.53, 1.06, 11.28]);
   });
 
   test('from the command line, by name or of a config.json', async () => {
@@ -326,6 +408,10 @@ describe('memory', () => {
     expect(states[0]).toMatchObject({ state: 'f32', weights: 4 * elements, moments: 8 * elements });
     const lost = await cli(['memory', '--config', 'llama-60m', '--optimizer', 'lost', '--sparsity', '0.05']);
     expect(lost.stdout).toMatch(/lost, bf16 +8\d\.\d MB/);
+    const mini = await cli(['memory', '--config', 'llama-7b', '--optimizer', 'apollo-mini']);
+    expect(mini.stdout).toMatch(/apollo-mini, bf16 +13\.48 GB +1\.06 GB/);
+    const fira = await cli(['memory', '--config', path, '--optimizer', 'fira', '--projector', 'int4']);
+    expect(fira.stdout).toContain('fira, int8');
     const unknown = await cli(['memory', '--config', 'llama-8t']);
     expect([unknown.code, unknown.stderr]).toEqual([2, expect.stringContaining('llama-60m')]);
     expect((await cli(['memory', '--config', '/nowhere.json'])).code).toBe(1);

@@ -68,8 +68,8 @@ export interface GaLoreOnly {
    * host; or not at all, but by {@link Optimizer.setProjector}. @defaultValue 'randomized'
    */
   refresh?: 'randomized' | 'exact' | 'given';
-  /** Type in which bases are kept. @defaultValue 'f32' */
-  projector?: 'f32' | 'bf16';
+  /** How bases are kept; `int4`: in 4.25 bits an element, as Q-GaLore has them. @defaultValue 'f32' */
+  projector?: 'f32' | 'bf16' | 'int4';
   /** Q-GaLore: the gap doubles while the last five bases agree by this cosine; 0.4 in its paper. @defaultValue never */
   cosThreshold?: number;
 }
@@ -101,6 +101,45 @@ export interface MuonOnly {
   vectors?: boolean;
 }
 
+/** What {@link Apollo} adds. */
+export interface ApolloOnly {
+  /**
+   * APOLLO-Mini: a `rank` of 1, one factor for the whole of a matrix and a `scale` of 128, unless they are given.
+   * @defaultValue false
+   */
+  mini?: boolean;
+  /** Dimensions of the subspace. @defaultValue 128 */
+  rank?: number;
+  /**
+   * Whether a rank of more than the smaller side of a parameter is taken as that side, with a warning to the device's
+   * logger, or refused. @defaultValue true
+   */
+  clampRank?: boolean;
+  /** Steps from one random basis to the next. @defaultValue 200 */
+  updateProjGap?: number;
+  /** The square of the factor of the update. @defaultValue 1 */
+  scale?: number;
+  /** What has a factor: each row or column along the larger side of a matrix, or all of it. @defaultValue 'channel' */
+  scaleType?: 'channel' | 'tensor';
+  /** Whether the limiter sees the update with the factor of `scale`. @defaultValue false */
+  scaleFront?: boolean;
+  /** Whether there is no limiter, which lets updates grow by 1% a step at the most. @defaultValue false */
+  disableNl?: boolean;
+  /**
+   * How random bases are kept: as a seed, from which they are drawn again at every step; as numbers; or not at all but given
+   * by {@link Optimizer.setProjector}. @defaultValue 'seeded'
+   */
+  projector?: 'seeded' | 'f32' | 'bf16' | 'given';
+}
+
+/** What {@link Fira} adds: all of GaLore, `scale` being Fira's `alpha`; `projType` is not `full`. */
+export interface FiraOnly extends Omit<GaLoreOnly, 'projType'> {
+  /** Which side is projected: the smaller one, the other one, always left or right. @defaultValue 'std' */
+  projType?: 'std' | 'reverse_std' | 'left' | 'right';
+  /** Whether there is no limiter, which lets what is outside of the subspace grow by 1% a step at the most. @defaultValue false */
+  disableNl?: boolean;
+}
+
 /** What all groups share. */
 export interface OptimizerOptions {
   /** The norm that all gradients together are clipped to. @defaultValue not at all */
@@ -114,7 +153,7 @@ export interface OptimizerOptions {
   parity?: boolean;
   /** Whether refreshes are spread over the steps of a gap. @defaultValue false */
   stagger?: boolean;
-  /** Whether weights of AdamW and moments are rounded to `bf16` at random, right on average. @defaultValue true */
+  /** Whether weights of AdamW and APOLLO and moments are rounded to `bf16` at random, right on average. @defaultValue true */
   stochasticRounding?: boolean;
   /** What random numbers are drawn with. @defaultValue 0 */
   seed?: number;
@@ -128,6 +167,10 @@ export type GaLoreOptions = AdamOptions & GaLoreOnly & OptimizerOptions;
 export type CondaOptions = AdamOptions & CondaOnly & OptimizerOptions;
 /** Options of {@link Muon}. */
 export type MuonOptions = AdamOptions & MuonOnly & OptimizerOptions;
+/** Options of {@link Apollo}. */
+export type ApolloOptions = AdamOptions & ApolloOnly & OptimizerOptions;
+/** Options of {@link Fira}. */
+export type FiraOptions = AdamOptions & FiraOnly & OptimizerOptions;
 
 /**
  * Parameters that differ from others in their options. With `dense`, they are updated by AdamW whatever their shape, as
@@ -154,7 +197,7 @@ export interface OptimizerMemory {
   weights: number;
   /** Moments, as numbers or codes, or the momentum of Muon. */
   moments: number;
-  /** Scales of blocks of codes. */
+  /** Scales of blocks of codes, with their zeros; and norms that limiters remember. */
   scales: number;
   /** Bases of subspaces, once they are there. */
   projectors: number;
@@ -164,12 +207,19 @@ export interface OptimizerMemory {
 
 const ADAM = ['lr', 'betas', 'eps', 'weightDecay', 'state', 'schedule'] as const;
 const SHARED = ['maxGradNorm', 'checkFinite', 'parity', 'stagger', 'stochasticRounding', 'seed'] as const;
+const SUBSPACE = ['rank', 'clampRank', 'updateProjGap', 'scale', 'projector'] as const;
+const FOUND = ['projType', 'refresh', 'cosThreshold'] as const;
 const ONLY = {
   adamw: [],
-  galore: ['rank', 'clampRank', 'updateProjGap', 'scale', 'projType', 'refresh', 'projector', 'cosThreshold'],
+  galore: [...SUBSPACE, ...FOUND],
   conda: ['updateProjGap', 'scale'],
   muon: ['momentum', 'nesterov', 'nsSteps', 'bf16', 'scaling', 'vectors'],
+  apollo: [...SUBSPACE, 'scaleType', 'scaleFront', 'disableNl', 'mini'],
+  fira: [...SUBSPACE, ...FOUND, 'disableNl'],
 } as const;
+
+/** What APOLLO-Mini is. */
+const MINI = { rank: 1, scaleType: 'tensor', scale: 128 } as const;
 
 type AlgorithmName = keyof typeof ONLY;
 
@@ -182,7 +232,8 @@ function pick(from: object, keys: readonly string[]): Record<string, unknown> {
 
 /** An algorithm as the engine has it. */
 function algorithm(name: AlgorithmName, options: object): { name: string } {
-  return { name, ...pick(options, ONLY[name]) };
+  const { mini, ...own } = pick(options, ONLY[name]);
+  return { name, ...(mini === true && MINI), ...own };
 }
 
 /** The parts of the optimizers, which differ in what they do with matrices. */
@@ -255,8 +306,8 @@ export abstract class Optimizer implements Disposable {
   /**
    * Adds gradients to what the next step goes along, for any parameters: those of a micro-batch, or of one layer as its
    * backward pass comes, so that no more than one layer's need be in memory. They may change or go once the promise is
-   * fulfilled. Between two bases of {@link GaLore} and {@link Conda} only the gradient in the subspace is kept. Nothing is
-   * divided: scale gradients before. With `maxGradNorm` the step is clipped by the norm of what was kept, which in a subspace
+   * fulfilled. Between two bases of {@link GaLore} and {@link Conda} only the gradient in the subspace is kept; of {@link Apollo}
+   * and {@link Fira} it is always all of it. Nothing is divided: scale gradients before. With `maxGradNorm` the step is clipped by the norm of what was kept, which in a subspace
    * is at most that of the gradient. Rejects as {@link step} does; nothing was added then.
    */
   async accumulate(gradients: Readonly<Record<string, Tensor>>): Promise<void> {
@@ -310,7 +361,8 @@ export abstract class Optimizer implements Disposable {
    * - `momentum_buffer`: Muon
    *
    * and `step`, one number. Moments are converted to the `state` that is kept here; codes in blocks of 256 stay as they are.
-   * Rejects with `CORRUPT_DATA`, `INVALID_ARGUMENT` or `SHAPE_MISMATCH`, as {@link load} does; then nothing has changed.
+   * Rejects with `CORRUPT_DATA`, `INVALID_ARGUMENT` or `SHAPE_MISMATCH`, as {@link load} does, and with `UNSUPPORTED` for
+   * {@link Apollo} and {@link Fira}; then nothing has changed.
    */
   async importState(from: string | Uint8Array): Promise<void> {
     const state = await stateOf(from);
@@ -324,7 +376,7 @@ export abstract class Optimizer implements Disposable {
   }
 
   /**
-   * Gives a parameter its basis until the next refresh: orthonormal columns, `[columns, rank]` for the right side,
+   * Gives a parameter its basis until the next refresh: orthonormal columns (of {@link Apollo} any), `[columns, rank]` for the right side,
    * `[rows, rank]` for the left one, the left one and the right one for `full`.
    */
   async setProjector(name: string, ...bases: readonly Tensor[]): Promise<void> {
@@ -412,8 +464,46 @@ export class Muon extends Optimizer {
   }
 }
 
+/**
+ * The gradient, its channels scaled as Adam would scale them in a random subspace (APOLLO, Zhu et al. 2024): moments of `rank`
+ * columns, and nothing that is found. Usual are a learning rate of 0.01, a rank of a quarter of the width, and an `eps` of
+ * 1e-6; with `mini: true` a single dimension. Steps need all of the gradient. Otherwise as {@link GaLore}.
+ *
+ * After a gradient of zeros, which has no size to grow from, a step is not limited; the reference code would begin at 1e-8.
+ *
+ * @example
+ * ```ts
+ * const optimizer = new Apollo(device, { q, k, v }, { mini: true, lr: 0.01, eps: 1e-6 });
+ * await optimizer.step({ q: gradQ, k: gradK, v: gradV });
+ * ```
+ */
+export class Apollo extends Optimizer {
+  constructor(
+    device: Device,
+    params: OptimizerParams | readonly ParamGroup<ApolloOnly>[],
+    options?: ApolloOptions,
+  ) {
+    super('apollo', device, params, options);
+  }
+}
+
+/**
+ * GaLore, and beside it what its subspace does not have of the gradient, each channel scaled as Adam scales it in the subspace
+ * (Fira, Chen et al. 2024): a step of full rank with the state of GaLore. Steps need all of the gradient. Otherwise as
+ * {@link GaLore}; limits as of {@link Apollo}.
+ */
+export class Fira extends Optimizer {
+  constructor(
+    device: Device,
+    params: OptimizerParams | readonly ParamGroup<FiraOnly>[],
+    options?: FiraOptions,
+  ) {
+    super('fira', device, params, options);
+  }
+}
+
 /** What {@link optimizerMemory} takes. */
-export interface OptimizerMemoryOptions extends GaLoreOnly, Pick<LostOptions, 'sparsity'> {
+export interface OptimizerMemoryOptions extends Omit<GaLoreOnly, 'projector'>, Pick<LostOptions, 'sparsity'> {
   /**
    * The sizes: `llama-60m`, `llama-130m`, `llama-350m`, `llama-1b` or `llama-7b`, or the content of the `config.json` of a
    * model of the Llama family.
@@ -423,7 +513,9 @@ export interface OptimizerMemoryOptions extends GaLoreOnly, Pick<LostOptions, 's
    * What becomes of the matrices of attention and MLPs; all else goes with AdamW. With `lost` they are layers of
    * {@link LostLinear}, of this `rank` and `sparsity`, and go with AdamW too. @defaultValue 'adamw'
    */
-  optimizer?: 'adamw' | 'galore' | 'conda' | 'muon' | 'lost';
+  optimizer?: 'adamw' | 'galore' | 'conda' | 'muon' | 'apollo' | 'apollo-mini' | 'fira' | 'lost';
+  /** How bases are kept. @defaultValue 'seeded' of APOLLO, 'f32' of GaLore and Fira */
+  projector?: 'f32' | 'bf16' | 'int4' | 'seeded';
   /** Type of the weights. @defaultValue 'bf16' */
   weights?: 'f32' | 'bf16';
   /** How moments are kept. @defaultValue 'f32' */
@@ -444,12 +536,17 @@ export function optimizerMemory(options: OptimizerMemoryOptions): OptimizerMemor
     'galore',
     'conda',
     'muon',
+    'apollo',
+    'apollo-mini',
+    'fira',
     'lost',
   ] as const);
-  const how =
-    name === 'lost'
-      ? { algorithm: { name: 'adamw' }, lost: pick(options, ['rank', 'sparsity']) }
-      : { algorithm: algorithm(name, options) };
+  // What it is where it has another name in the engine.
+  const how = {
+    ...{ algorithm: name === 'lost' || name === 'apollo-mini' ? { name: 'adamw' } : algorithm(name, options) },
+    ...(name === 'lost' && { lost: pick(options, ['rank', 'sparsity']) }),
+    ...(name === 'apollo-mini' && { algorithm: algorithm('apollo', { ...options, mini: true }) }),
+  };
   const text = JSON.stringify({ config, weights, ...how, adam: { state } });
   return JSON.parse(ask((addon) => addon.optimizerMemory(text))) as OptimizerMemory;
 }

@@ -19,7 +19,7 @@ interface MemoryFlags extends CommonFlags {
   rank?: number;
   projType?: NonNullable<OptimizerMemoryOptions['projType']>;
   weights: 'f32' | 'bf16';
-  projector: 'f32' | 'bf16';
+  projector?: NonNullable<OptimizerMemoryOptions['projector']>;
   sparsity?: number;
 }
 
@@ -40,16 +40,16 @@ export function addMemory(program: Command): void {
     )
     .addOption(
       new Option('--optimizer <name>', 'what the matrices of attention and MLPs are updated by')
-        .choices(['adamw', 'galore', 'conda', 'muon', 'lost'])
+        .choices(['adamw', 'galore', 'conda', 'muon', 'apollo', 'apollo-mini', 'fira', 'lost'])
         .default('adamw'),
     )
     .option(
       '--rank <n>',
-      'dimensions of the subspace of galore, or of layers of lost (default: 128)',
+      'dimensions of the subspace of galore, fira and apollo, or of layers of lost (default: 128)',
       integer(1),
     )
     .addOption(
-      new Option('--proj-type <side>', 'which side galore projects (default: std)').choices([
+      new Option('--proj-type <side>', 'which side galore and fira project (default: std)').choices([
         'std',
         'reverse_std',
         'left',
@@ -64,24 +64,35 @@ export function addMemory(program: Command): void {
     )
     .addOption(new Option('--weights <type>', 'type of the weights').choices(['f32', 'bf16']).default('bf16'))
     .addOption(
-      new Option('--projector <type>', 'type of the bases of galore')
-        .choices(['f32', 'bf16'])
-        .default('bf16'),
+      new Option('--projector <type>', 'how bases are kept (default: bf16; of apollo seeded)').choices([
+        'f32',
+        'bf16',
+        'int4',
+        'seeded',
+      ]),
     )
     .action((flags: MemoryFlags) => execute('memory', flags, () => Promise.resolve(report(flags)), print));
 }
 
 function report({ config, optimizer, rank, projType, weights, projector, sparsity }: MemoryFlags): Report {
   const sizes = config.endsWith('.json') ? read(config) : config;
-  const galore = optimizer === 'galore' ? { projector, ...defined({ rank, projType }) } : {};
-  const lost = optimizer === 'lost' ? defined({ rank, sparsity }) : {};
+  const kept = {
+    adamw: {},
+    conda: {},
+    muon: {},
+    galore: { projector: projector ?? 'bf16', ...defined({ rank, projType }) },
+    fira: { projector: projector ?? 'bf16', ...defined({ rank, projType }) },
+    apollo: defined({ rank, projector }),
+    'apollo-mini': defined({ rank, projector }),
+    lost: defined({ rank, sparsity }),
+  } as const;
   // Conda has no state of 8 bits.
   const states = STATES.filter((state) => optimizer !== 'conda' || state !== 'int8');
   return {
     optimizer,
     states: states.map((state) => ({
       state,
-      ...optimizerMemory({ config: sizes, optimizer, weights, state, ...galore, ...lost }),
+      ...optimizerMemory({ config: sizes, optimizer, weights, state, ...kept[optimizer] }),
     })),
   };
 }

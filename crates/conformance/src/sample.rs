@@ -388,6 +388,28 @@ fn describe(op: &Op) -> Described<'_> {
             [("x", &o.x), ("dy", &o.dy)].into_iter().chain(o.weight.iter().map(|w| ("weight", w))).collect(),
             vec![("dx", &o.dx), ("dots", &o.dots)],
         ),
+        Op::ChannelFactors(o) => (
+            vec![
+                ("whole", json!(o.whole)), ("scale", single(o.scale)), ("gradScale", single(o.grad_scale)),
+            ],
+            [("direction", &o.direction), ("projected", &o.projected), ("gradient", &o.gradient)].into_iter()
+                .chain(o.previous.iter().map(|p| ("previous", p))).collect(),
+            [("factors", &o.factors)].into_iter().chain(o.previous.iter().map(|p| ("previous", p))).collect(),
+        ),
+        Op::ChannelStep(o) => (
+            [("columns", json!(o.columns)), ("step", single(o.step)), ("keep", single(o.keep))].into_iter()
+                .chain(o.noise.into_iter().flat_map(|noise| [
+                    ("seed", json!(noise.seed.to_string())), ("stream", json!(noise.stream.to_string())),
+                ])).collect(),
+            vec![("grad", &o.grad), ("factors", &o.factors), ("param", &o.param)], vec![("param", &o.param)],
+        ),
+        Op::Int4Pack(o) => (
+            vec![], vec![("x", &o.x)], vec![("codes", &o.codes), ("scales", &o.scales), ("zeros", &o.zeros)],
+        ),
+        Op::Int4Unpack(o) => (
+            vec![], vec![("codes", &o.codes), ("scales", &o.scales), ("zeros", &o.zeros)],
+            vec![("out", &o.out)],
+        ),
         _ => (vec![], vec![], vec![]),
     };
     Described { scalars: scalars.into_iter().map(|(name, v)| (name.into(), v)).collect(), inputs, outputs }

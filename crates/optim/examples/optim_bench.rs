@@ -8,8 +8,8 @@ use gristmill_core::ops::Draw;
 use gristmill_core::{Device, Error, Result, Tensor};
 use gristmill_optim::linalg::{RangeOptions, captured_energy, range_find};
 use gristmill_optim::{
-    Algorithm, GaLoreOptions, Group, ModelConfig, MuonOptions, Optimizer, OptimizerOptions, Refresh,
-    StateType,
+    Algorithm, ApolloOptions, FiraOptions, GaLoreOptions, Group, ModelConfig, MuonOptions, Optimizer,
+    OptimizerOptions, Refresh, StateType,
 };
 
 /// Seconds of the fastest of several calls, after one that does not count.
@@ -46,12 +46,14 @@ fn steps(
     // PyTorch's step looks at no gradient either.
     let options = OptimizerOptions { check_finite: false, ..OptimizerOptions::default() };
     let mut optimizer = Optimizer::new(device, vec![group], options)?;
-    if let Algorithm::GaLore(o) = algorithm {
+    if let Algorithm::GaLore(GaLoreOptions { rank, .. }) | Algorithm::Fira(FiraOptions { rank, .. }) =
+        algorithm
+    {
         let names: Vec<_> =
             optimizer.params().map(|(name, t)| (name.to_owned(), t.shape().rows_cols())).collect();
         for (name, (rows, columns)) in names {
             let side = rows.min(columns);
-            let range = normal(device, &[side, o.rank.min(side)], 7)?;
+            let range = normal(device, &[side, rank.min(side)], 7)?;
             optimizer.set_projector(&name, &[gristmill_optim::linalg::orthonormalize(&range)?])?;
         }
     }
@@ -94,6 +96,12 @@ fn main() -> Result<()> {
     let muon = Algorithm::Muon(MuonOptions::default());
     let (muon, _) = steps(&device, &shapes, muon, StateType::F32)?;
     let (galore8, bytes8) = steps(&device, &shapes, galore(128), StateType::Int8)?;
+    let apollo = Algorithm::Apollo(ApolloOptions::default());
+    let (apollo128, apollo_bytes) = steps(&device, &shapes, apollo, StateType::F32)?;
+    let (mini, mini_bytes) =
+        steps(&device, &shapes, Algorithm::Apollo(ApolloOptions::mini()), StateType::F32)?;
+    let fira = Algorithm::Fira(FiraOptions { refresh: Refresh::Given, ..FiraOptions::default() });
+    let (fira128, fira_bytes) = steps(&device, &shapes, fira, StateType::F32)?;
     let report = serde_json::json!({
         "refresh": { "cold": cold, "coldEnergy": energy, "warm": warm, "warmEnergy": warm_energy },
         "adamw": { "parametersPerSecond": adamw, "stateBytes": adamw_bytes },
@@ -104,6 +112,9 @@ fn main() -> Result<()> {
             "galore32": { "parametersPerSecond": galore32 },
             "muon": { "parametersPerSecond": muon },
             "galore128Int8": { "parametersPerSecond": galore8, "stateBytes": bytes8 },
+            "apollo128": { "parametersPerSecond": apollo128, "stateBytes": apollo_bytes },
+            "apolloMini": { "parametersPerSecond": mini, "stateBytes": mini_bytes },
+            "fira128": { "parametersPerSecond": fira128, "stateBytes": fira_bytes },
         },
     });
     println!("{report}");

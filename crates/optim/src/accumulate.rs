@@ -26,7 +26,9 @@ impl Slot {
     /// The gradient as the next step takes it.
     fn reduced(&self, gradient: &Tensor, steps: u64) -> Result<Sum> {
         match &self.state {
-            State::LowRank(low_rank) if !low_rank.is_due(steps) => low_rank.inner(gradient).map(Sum::Inner),
+            State::LowRank(low_rank) if low_rank.channels.is_none() && !low_rank.is_due(steps) => {
+                low_rank.inner(gradient).map(Sum::Inner)
+            }
             _ => Ok(Sum::Full(gradient.clone())),
         }
     }
@@ -54,7 +56,8 @@ impl Optimizer {
     /// as its backward pass comes, so that no more than one layer's need be in memory. Between two bases of
     /// [`crate::Algorithm::GaLore`] and [`crate::Algorithm::Conda`] only the gradient in the subspace is kept, which is a
     /// sum as good as that of the gradients, since projecting is linear; before a step that finds a new basis it is the
-    /// gradient itself. Nothing is divided: gradients are scaled by whoever has them.
+    /// gradient itself, as it always is with [`crate::Algorithm::Apollo`] and [`crate::Algorithm::Fira`], whose steps take all
+    /// of it. Nothing is divided: gradients are scaled by whoever has them.
     ///
     /// With `max_grad_norm` the next step is clipped by the norm of what was kept. In a subspace that is at most the norm of
     /// the gradient, so less is clipped than by [`step`](Self::step).

@@ -1,7 +1,7 @@
-use gristmill_core::{DType, Error, Result, Tensor};
+use gristmill_core::{Error, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::{Schedule, StateType};
+use crate::{ApolloOptions, FiraOptions, Schedule, StateType};
 
 /// How the parameters of a group are updated.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -15,6 +15,10 @@ pub enum Algorithm {
     Conda(CondaOptions),
     /// Momentum, made orthogonal (Jordan et al. 2024).
     Muon(MuonOptions),
+    /// The gradient, its channels scaled as Adam would in a random subspace (Zhu et al. 2024).
+    Apollo(ApolloOptions),
+    /// GaLore, and beside it what its subspace does not have, scaled as Adam scales what it has (Chen et al. 2024).
+    Fira(FiraOptions),
 }
 
 impl Algorithm {
@@ -25,6 +29,8 @@ impl Algorithm {
             Algorithm::GaLore(_) => "galore",
             Algorithm::Conda(_) => "conda",
             Algorithm::Muon(_) => "muon",
+            Algorithm::Apollo(_) => "apollo",
+            Algorithm::Fira(_) => "fira",
         }
     }
 }
@@ -77,7 +83,7 @@ pub struct GaLoreOptions {
     pub proj_type: ProjType,
     /// How a basis is found; randomised by default.
     pub refresh: Refresh,
-    /// Type in which bases are kept, `f32` or `bf16`; `f32` by default.
+    /// How bases are kept; `f32` by default.
     pub projector: Projector,
     /// Q-GaLore (Zhang et al. 2024): once the last five bases agree with those before them, in the mean of the cosines of
     /// their first vectors, to this or more, the gap doubles; off by default, 0.4 in the paper. Cosines count without their
@@ -109,15 +115,9 @@ pub enum Projector {
     F32,
     /// 2 bytes an element.
     Bf16,
-}
-
-impl Projector {
-    pub(crate) fn dtype(self) -> DType {
-        match self {
-            Projector::F32 => DType::F32,
-            Projector::Bf16 => DType::Bf16,
-        }
-    }
+    /// Half a byte an element and 8 bytes for every 256: codes of 4 bits as in Q-GaLore, packed
+    /// ([`gristmill_core::ops::Int4Pack`]).
+    Int4,
 }
 
 /// Options of [`Algorithm::Conda`].
@@ -240,18 +240,18 @@ impl Group {
         schedule.check()?;
         match self.algorithm {
             Algorithm::AdamW => Ok(()),
-            Algorithm::GaLore(o) => {
+            Algorithm::GaLore(o) => galore(&o),
+            Algorithm::Apollo(o) => {
                 positive("rank", o.rank as u64)?;
                 positive("updateProjGap", o.update_proj_gap)?;
-                if let Some(threshold) = o.cos_threshold {
-                    number(
-                        "cosThreshold",
-                        threshold,
-                        (0.0..=1.0).contains(&threshold),
-                        "a number from 0 to 1",
-                    )?;
+                number("scale", o.scale, o.scale >= 0.0, "a number of at least 0")
+            }
+            Algorithm::Fira(o) => {
+                if o.proj_type == ProjType::Full {
+                    let what = "Fira scales channels of one side, and \"full\" projects both";
+                    return Err(Error::invalid_argument("projType", what).hint("take another side"));
                 }
-                number("scale", o.scale, true, "a number")
+                galore(&o.galore())
             }
             Algorithm::Conda(o) => {
                 positive("updateProjGap", o.update_proj_gap)?;
@@ -270,6 +270,15 @@ impl Group {
             }
         }
     }
+}
+
+fn galore(o: &GaLoreOptions) -> Result<()> {
+    positive("rank", o.rank as u64)?;
+    positive("updateProjGap", o.update_proj_gap)?;
+    if let Some(threshold) = o.cos_threshold {
+        number("cosThreshold", threshold, (0.0..=1.0).contains(&threshold), "a number from 0 to 1")?;
+    }
+    number("scale", o.scale, true, "a number")
 }
 
 fn number(name: &str, value: f64, fine: bool, expected: &str) -> Result<()> {

@@ -3,15 +3,18 @@
 
 use std::collections::BTreeMap;
 
-use gristmill_core::{Code, DType, Error, Result, Tensor};
+use gristmill_core::{Code, DType, Device, Error, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::low_rank::{LowRank, Progress};
+use crate::kept::Keeping;
+use crate::low_rank::Progress;
 use crate::optimizer::{Slot, State};
 use crate::{AdamOptions, Algorithm, Optimizer, moments};
 
 /// Bytes of a header at the most, as the format has it.
 const MAX_HEADER: usize = 100_000_000;
+/// The end of the name of what a limiter remembers.
+const SIZE: &str = "scaled_grad";
 /// What the states here call themselves.
 const FORMAT: &str = "gristmill-optim/1";
 
@@ -70,15 +73,15 @@ fn tensors(state: &State) -> Vec<(String, Tensor)> {
         State::Adam(moments) => named(moments),
         State::LowRank(low_rank) => {
             let mut all = named(&low_rank.moments);
-            all.extend(low_rank.bases.iter().enumerate().map(|(i, basis)| (basis_name(i), basis.clone())));
+            if let Some(previous) = low_rank.channels.as_ref().and_then(|c| c.previous.as_ref()) {
+                all.push((SIZE.into(), previous.clone()));
+            }
+            let kept = low_rank.bases.iter().flat_map(|basis| basis.tensors());
+            all.extend(low_rank.parts().into_iter().zip(kept).map(|((name, ..), (_, t))| (name, t.clone())));
             all
         }
         State::Momentum(momentum) => vec![("momentum_buffer".into(), momentum.clone())],
     }
-}
-
-fn basis_name(i: usize) -> String {
-    if i == 0 { "proj".into() } else { format!("proj_{}", i + 1) }
 }
 
 pub(crate) fn corrupt(why: impl Into<String>) -> Error {
@@ -87,7 +90,8 @@ pub(crate) fn corrupt(why: impl Into<String>) -> Error {
 
 impl Optimizer {
     /// Everything that is needed to go on from here, as a safetensors file: tensors `<parameter>.exp_avg` and `.exp_avg_sq`,
-    /// or `.codes` and `.absmax`, `.proj`, `.momentum_buffer`; in the metadata, under `gristmill`, a JSON object with steps,
+    /// or `.codes` and `.absmax`, `.proj` (with `.proj_scale` and `.proj_zero` if it is packed), `.momentum_buffer`,
+    /// `.scaled_grad`; in the metadata, under `gristmill`, a JSON object with steps,
     /// seed, options, and gap and agreement of the bases. Weights are not in it.
     ///
     /// # Errors
@@ -182,7 +186,7 @@ impl Optimizer {
             all.push(one.tensors.iter().map(make).collect::<Result<Vec<_>>>()?);
         }
         for ((slot, one), made) in self.slots.iter_mut().zip(loaded).zip(all) {
-            slot.state.replace(made, one.progress);
+            slot.state.replace(&device, made, one.progress);
         }
         self.step = about.step;
         self.skipped = about.skipped;
@@ -193,7 +197,7 @@ impl Optimizer {
 
 impl State {
     /// Takes these tensors, in the order of [`tensors`].
-    pub(crate) fn replace(&mut self, made: Vec<Tensor>, progress: Option<Progress>) {
+    pub(crate) fn replace(&mut self, device: &Device, made: Vec<Tensor>, progress: Option<Progress>) {
         use gristmill_core::ops::Moments;
         let mut made = made.into_iter();
         let mut next = |old: &mut Tensor| {
@@ -216,10 +220,11 @@ impl State {
             State::Momentum(momentum) => next(momentum),
             State::LowRank(low_rank) => {
                 of_moments(&mut low_rank.moments);
-                low_rank.bases = made.collect();
-                if let Some(progress) = progress {
-                    low_rank.progress = progress;
+                if let Some(previous) = low_rank.channels.as_mut().and_then(|c| c.previous.as_mut()) {
+                    next(previous);
                 }
+                let progress = progress.unwrap_or_else(|| low_rank.progress.clone());
+                low_rank.restore(device, made, progress);
             }
         }
     }
@@ -291,19 +296,16 @@ impl Loading<'_> {
                 return Err(corrupt("a gap of 0, or an agreement that is no number"));
             }
             if progress.refreshes > 0 {
-                expected.extend(self.bases(low_rank));
+                if low_rank.keeping() == Keeping::Seeded && progress.seed.is_none() {
+                    return Err(corrupt("a random basis without its seed"));
+                }
+                let parts = low_rank.parts().into_iter();
+                expected.extend(parts.map(|(name, dtype, shape)| (name, (dtype, shape))));
             }
         }
         let tensors =
             expected.into_iter().map(|(name, like)| self.tensor(&name, like)).collect::<Result<_>>()?;
         Ok(Loaded { tensors, progress: found.low_rank.clone() })
-    }
-
-    fn bases(&self, low_rank: &LowRank) -> Vec<(String, Like)> {
-        let (rows, columns) = self.slot.param.shape().rows_cols();
-        let (shapes, _) = low_rank.sides.shapes(rows, columns, low_rank.rank);
-        let one = |(i, shape): (usize, [usize; 2])| (basis_name(i), (low_rank.basis_dtype(), shape.to_vec()));
-        shapes.into_iter().enumerate().map(one).collect()
     }
 
     fn tensor(&self, end: &str, like: Like) -> Result<(Like, Vec<u8>)> {

@@ -18,6 +18,7 @@ use gristmill_core::{Code, DType, Error, Result, Tensor};
 use half::{bf16, f16};
 
 use crate::checkpoint::{Header, corrupt, parse};
+use crate::kept::Kept;
 use crate::low_rank::{LowRank, Progress, Sides};
 use crate::optimizer::{Optimizer, Slot, State};
 
@@ -41,7 +42,8 @@ impl Optimizer {
     /// `galore_torch` are taken over, and the next refresh is when it would have been there.
     ///
     /// # Errors
-    /// [`Code::CorruptData`] for what is no such file; [`Code::InvalidArgument`] with the parameter's name where tensors are
+    /// [`Code::CorruptData`] for what is no such file; [`Code::Unsupported`] for a parameter of APOLLO or Fira;
+    /// [`Code::InvalidArgument`] with the parameter's name where tensors are
     /// missing, or differ in their step; [`Code::ShapeMismatch`]; [`Code::InvalidValue`] for numbers that are not finite.
     /// Nothing has changed then.
     pub fn import(&mut self, state: &[u8]) -> Result<()> {
@@ -68,7 +70,7 @@ impl Optimizer {
         self.step = found.first().map_or(0, |one| one.step);
         self.skipped = 0;
         for (slot, one) in self.slots.iter_mut().zip(found) {
-            slot.state.replace(one.tensors, one.progress);
+            slot.state.replace(&self.device, one.tensors, one.progress);
         }
         Ok(())
     }
@@ -83,6 +85,10 @@ struct File<'a> {
 
 impl File<'_> {
     fn find(&self, device: &gristmill_core::Device) -> Result<Found> {
+        if matches!(self.slot.state, State::LowRank(LowRank { channels: Some(_), .. })) {
+            let what = "states of APOLLO and Fira of other programs are not known here";
+            return Err(Error::new(Code::Unsupported, what).hint("load one that was saved here"));
+        }
         let step = match &self.numbers("step")?.ok_or_else(|| missing("step"))?[..] {
             &[step] if step >= 0.0 && step.fract() == 0.0 && step < 16_777_216.0 => step as u64,
             _ => return Err(Error::new(Code::InvalidValue, "expected one number of steps").at_column("step")),
@@ -97,7 +103,10 @@ impl File<'_> {
             State::Adam(moments) => tensors.extend(self.moments(moments)?),
             State::LowRank(low_rank) => {
                 tensors.extend(self.moments(&low_rank.moments)?);
-                tensors.extend(self.bases(device, low_rank)?);
+                for basis in self.bases(device, low_rank)? {
+                    let kept = Kept::new(basis, low_rank.keeping())?;
+                    tensors.extend(kept.tensors().into_iter().map(|(_, tensor)| tensor.clone()));
+                }
                 progress = Some(Progress { refreshes: 1, ..low_rank.progress.clone() });
             }
         }
@@ -231,9 +240,7 @@ impl File<'_> {
                 true => (0..side * rank).map(|i| values[(i % rank) * side + i / rank]).collect(),
                 false => values,
             };
-            let basis = device.tensor(columns, [side, rank])?;
-            let dtype = low_rank.basis_dtype();
-            if dtype == DType::F32 { Ok(basis) } else { basis.cast(dtype) }
+            device.tensor(columns, [side, rank])
         };
         names.into_iter().zip(&shapes).zip(low_rank.sides.rights()).map(one).collect()
     }

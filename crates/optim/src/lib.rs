@@ -7,6 +7,8 @@
 //! | [`Algorithm::GaLore`] | two moments of rank r and a basis, `2mr + nr` | Zhao et al. 2024 |
 //! | [`Algorithm::Conda`] | two moments and a basis, `2mn + n²` | Wang et al. 2025 |
 //! | [`Algorithm::Muon`] | one momentum, `mn` | Jordan et al. 2024; Liu et al. 2025 |
+//! | [`Algorithm::Apollo`] | two moments of rank r, `2mr`, and a seed | Zhu et al. 2024 |
+//! | [`Algorithm::Fira`] | as GaLore, and a norm | Chen et al. 2024 |
 //!
 //! An [`Optimizer`] holds parameters in groups, each with an algorithm and its options; embeddings and norms usually go
 //! with AdamW whatever the matrices do. Moments are `f32`, `bf16` or codes of 8 bits ([`StateType`]).
@@ -35,8 +37,11 @@
 
 mod accumulate;
 mod algorithm;
+mod channel;
+mod channel_options;
 mod checkpoint;
 mod import;
+mod kept;
 pub mod linalg;
 mod lost;
 mod low_rank;
@@ -46,11 +51,13 @@ mod muon;
 mod optimizer;
 pub mod osp;
 mod schedule;
+mod subspace;
 
 pub use algorithm::{
     AdamOptions, Algorithm, CondaOptions, GaLoreOptions, Group, MuonOptions, MuonScaling, ProjType,
     Projector, Refresh,
 };
+pub use channel_options::{ApolloOptions, FiraOptions, RandomProjector, ScaleType};
 pub use lost::{
     LostActivation, LostChannels, LostDecomposition, LostForward, LostGradients, LostLinear, LostOptions,
     LostParts, lost_memory,

@@ -3,8 +3,11 @@ use gristmill_core::{Code, DType, Device, Error, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::accumulate::Sum;
+use crate::channel::{Channels, Scaled};
+use crate::kept::{Keeping, Kept};
 use crate::linalg::{RangeOptions, f32_of, leading_vectors, range_find};
-use crate::{CondaOptions, GaLoreOptions, ProjType, Refresh, StateType, moments};
+use crate::subspace::{Basis, Subspace};
+use crate::{ProjType, RandomProjector, Refresh, StateType, moments};
 
 /// Bases whose agreement Q-GaLore looks at.
 const QUEUE: usize = 5;
@@ -62,6 +65,9 @@ pub(crate) struct Progress {
     pub(crate) gap: u64,
     /// Agreement of the last bases.
     pub(crate) cosines: Vec<f64>,
+    /// What random bases are drawn with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) seed: Option<u64>,
 }
 
 /// The state of a matrix in a subspace.
@@ -70,24 +76,15 @@ pub(crate) struct LowRank {
     pub(crate) rank: usize,
     pub(crate) moments: Moments,
     /// None before the first step.
-    pub(crate) bases: Vec<Tensor>,
+    pub(crate) bases: Vec<Kept>,
     pub(crate) progress: Progress,
-    basis: Basis,
-    scale: f64,
+    /// What is done with the direction; it is projected back without.
+    pub(crate) channels: Option<Box<Channels>>,
+    pub(crate) scale: f64,
+    pub(crate) shapes: Vec<[usize; 2]>,
+    pub(crate) basis: Basis,
     /// What this one's steps are counted from, so that not all bases of a model are found in one step.
     offset: u64,
-}
-
-/// Where a basis comes from.
-#[derive(Clone, Copy)]
-enum Basis {
-    Gradient {
-        refresh: Refresh,
-        dtype: DType,
-        cos_threshold: Option<f64>,
-    },
-    /// All of it, of the momentum, which turns with it.
-    Momentum,
 }
 
 /// What a step is taken with.
@@ -101,73 +98,49 @@ pub(crate) struct Step {
 }
 
 impl LowRank {
-    pub(crate) fn galore(
+    /// A state of zeros, for a subspace of a matrix.
+    pub(crate) fn new(
         device: &Device,
         [rows, columns]: [usize; 2],
-        options: GaLoreOptions,
-        state: StateType,
-        maps: &Tensor,
+        subspace: Subspace,
+        (state, maps): (StateType, &Tensor),
         offset: u64,
     ) -> Result<Self> {
-        let sides = Sides::of(options.proj_type, rows, columns);
-        let rank = options.rank.min(rows).min(columns);
-        if rank < options.rank && !options.clamp_rank {
+        let sides = Sides::of(subspace.kind, rows, columns);
+        let rank = subspace.rank.min(rows).min(columns);
+        if rank < subspace.rank && !subspace.clamp_rank {
             let what =
-                format!("{} is more than the smaller side of a {rows} × {columns} matrix", options.rank);
+                format!("{} is more than the smaller side of a {rows} × {columns} matrix", subspace.rank);
             return Err(Error::invalid_argument("rank", what)
                 .hint("take a smaller one for this group, or allow it to be clamped"));
         }
-        let (_, kept) = sides.shapes(rows, columns, rank);
+        let (shapes, kept) = sides.shapes(rows, columns, rank);
         Ok(Self {
             sides,
             rank,
             moments: moments::zeros(device, state, &kept, maps)?,
             bases: Vec::new(),
-            progress: Progress { refreshes: 0, gap: options.update_proj_gap, cosines: Vec::new() },
-            basis: Basis::Gradient {
-                refresh: options.refresh,
-                dtype: options.projector.dtype(),
-                cos_threshold: options.cos_threshold,
-            },
-            scale: options.scale,
+            progress: Progress { refreshes: 0, gap: subspace.gap, cosines: Vec::new(), seed: None },
+            channels: None,
+            scale: subspace.scale,
+            shapes,
+            basis: subspace.basis,
             offset,
         })
     }
 
-    pub(crate) fn conda(
-        device: &Device,
-        [rows, columns]: [usize; 2],
-        options: CondaOptions,
-        state: StateType,
-        maps: &Tensor,
-        offset: u64,
-    ) -> Result<Self> {
-        let (sides, rank) = (Sides::of(ProjType::Std, rows, columns), rows.min(columns));
-        let (_, kept) = sides.shapes(rows, columns, rank);
-        Ok(Self {
-            sides,
-            rank,
-            moments: moments::zeros(device, state, &kept, maps)?,
-            bases: Vec::new(),
-            progress: Progress { refreshes: 0, gap: options.update_proj_gap, cosines: Vec::new() },
-            basis: Basis::Momentum,
-            scale: options.scale,
-            offset,
-        })
-    }
-
-    /// The type of its bases.
-    pub(crate) fn basis_dtype(&self) -> DType {
-        match self.basis {
-            Basis::Gradient { dtype, .. } => dtype,
-            Basis::Momentum => DType::F32,
-        }
+    /// Whether its bases are given, and never found.
+    fn is_given(&self) -> bool {
+        matches!(
+            self.basis,
+            Basis::Gradient { refresh: Refresh::Given, .. } | Basis::Random(RandomProjector::Given)
+        )
     }
 
     /// Whether the step after so many finds a new basis.
     pub(crate) fn is_due(&self, before: u64) -> bool {
-        let given = matches!(self.basis, Basis::Gradient { refresh: Refresh::Given, .. });
-        !given && (self.bases.is_empty() || (before + self.offset).is_multiple_of(self.progress.gap))
+        !self.is_given()
+            && (self.bases.is_empty() || (before + self.offset).is_multiple_of(self.progress.gap))
     }
 
     /// Whether the next step will have bases.
@@ -189,6 +162,7 @@ impl LowRank {
                     match self.basis {
                         Basis::Gradient { refresh, .. } => self.refresh(gradient, refresh, step.seed)?,
                         Basis::Momentum => self.turn(gradient, &step.rule)?,
+                        Basis::Random(_) => self.draw(gradient.device(), step.seed)?,
                     }
                 }
                 if let [basis] = &self.bases[..] {
@@ -198,6 +172,13 @@ impl LowRank {
             }
         };
         let bases = self.wide_bases()?;
+        if let Some(channels) = &self.channels {
+            let Sum::Full(gradient) = sum else {
+                return Err(Error::new(Code::Internal, "channels are scaled without the gradient"));
+            };
+            let of = Scaled { weight, gradient, inner: &inner, bases: &bases, step };
+            return self.scaled_step(channels, &of);
+        }
         let (rule, left) = step.rule.direction();
         let direction = moments::direction(&inner, &self.moments, rule, step.noise)?;
         let factor = (-f64::from(left) * self.scale) as f32;
@@ -224,7 +205,7 @@ impl LowRank {
     }
 
     fn wide_bases(&self) -> Result<Vec<Tensor>> {
-        self.bases.iter().map(f32_of).collect()
+        self.bases.iter().map(Kept::wide).collect()
     }
 
     fn project(&self, gradient: &Tensor, bases: &[Tensor]) -> Result<Tensor> {
@@ -239,7 +220,7 @@ impl LowRank {
     }
 
     /// `weight ← factor · (direction in the space of the weight) + keep · weight`.
-    fn project_back(
+    pub(crate) fn project_back(
         &self,
         direction: &Tensor,
         bases: &[Tensor],
@@ -275,7 +256,7 @@ impl LowRank {
             bases.push(match refresh {
                 Refresh::Exact => leading_vectors(gradient, self.rank, right)?,
                 _ => {
-                    let start = self.bases.get(i).cloned();
+                    let start = self.bases.get(i).map(Kept::wide).transpose()?;
                     let power = if start.is_none() { RangeOptions::new(self.rank).power } else { 0 };
                     let seed = seed ^ self.progress.refreshes << 8 ^ i as u64;
                     range_find(
@@ -290,15 +271,12 @@ impl LowRank {
 
     /// Takes these as its bases, in its own type, and counts.
     fn adopt(&mut self, bases: Vec<Tensor>) -> Result<()> {
-        let dtype = self.basis_dtype();
-        let bases = bases
-            .into_iter()
-            .map(|basis| if basis.dtype() == dtype { Ok(basis) } else { basis.cast(dtype) })
-            .collect::<Result<Vec<_>>>()?;
+        let keeping = self.keeping();
+        let bases = bases.into_iter().map(|basis| Kept::new(basis, keeping)).collect::<Result<Vec<_>>>()?;
         if let (Basis::Gradient { cos_threshold: Some(threshold), .. }, Some(old)) =
             (self.basis, self.bases.first())
         {
-            self.widen(agreement(old, &bases[0])?, threshold);
+            self.widen(agreement(&old.wide()?, &bases[0].wide()?)?, threshold);
         }
         self.bases = bases;
         self.progress.refreshes += 1;
@@ -327,7 +305,7 @@ impl LowRank {
         let (rows, columns) = gradient.shape().rows_cols();
         let momentum = gradient.device().zeros(DType::F32, [rows, columns])?;
         if let Some(basis) = self.bases.first() {
-            self.project_back(&f32_of(m)?, std::slice::from_ref(basis), &momentum, 1.0, 0.0)?;
+            self.project_back(&f32_of(m)?, &[basis.wide()?], &momentum, 1.0, 0.0)?;
         }
         let with_gradient = momentum.copy()?;
         with_gradient.axpby(c1 * rule.grad_scale, gradient, b1)?;
@@ -338,21 +316,25 @@ impl LowRank {
             let turned = if m.dtype() == DType::F32 { turned } else { turned.cast(m.dtype())? };
             gradient.device().run(Copy { x: turned, out: m.clone() })?;
         }
-        self.bases = vec![basis];
+        self.bases = vec![Kept::Plain(basis)];
         self.progress.refreshes += 1;
         Ok(())
     }
 
     /// Takes a basis from elsewhere: for each side, orthonormal columns.
-    pub(crate) fn set_bases(&mut self, [rows, columns]: [usize; 2], bases: &[Tensor]) -> Result<()> {
-        let (shapes, _) = self.sides.shapes(rows, columns, self.rank);
-        if bases.len() != shapes.len() || bases.iter().zip(&shapes).any(|(b, s)| **b.shape() != *s) {
+    pub(crate) fn set_bases(&mut self, bases: &[Tensor]) -> Result<()> {
+        let shapes = &self.shapes;
+        if bases.len() != shapes.len() || bases.iter().zip(shapes).any(|(b, s)| **b.shape() != *s) {
             let given: Vec<_> = bases.iter().map(|b| b.shape().to_string()).collect();
             return Err(Error::new(
                 Code::ShapeMismatch,
                 format!("expected bases of {shapes:?}, given {}", given.join(" and ")),
             )
             .at_column("projector"));
+        }
+        if self.keeping() == Keeping::Seeded {
+            return Err(Error::invalid_argument("projector", "it is drawn again at every step")
+                .hint("choose the projector \"given\""));
         }
         self.adopt(bases.to_vec())
     }
@@ -372,6 +354,7 @@ fn agreement(a: &Tensor, b: &Tensor) -> Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::GaLoreOptions;
 
     #[test]
     fn the_gap_doubles_as_published() {
@@ -379,7 +362,8 @@ mod tests {
         let device = gristmill_cpu::open().unwrap();
         let maps = moments::maps(&device).unwrap();
         let options = GaLoreOptions { rank: 2, cos_threshold: Some(0.4), ..GaLoreOptions::default() };
-        let mut low_rank = LowRank::galore(&device, [4, 4], options, StateType::F32, &maps, 0).unwrap();
+        let mut low_rank =
+            LowRank::new(&device, [4, 4], Subspace::galore(&options), (StateType::F32, &maps), 0).unwrap();
         let basis = vec![device.tensor(vec![1f32, 0., 0., 1., 0., 0., 0., 0.], [4, 2]).unwrap()];
         let mut steps = Vec::new();
         for before in 0..3300 {

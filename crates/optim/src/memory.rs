@@ -1,6 +1,7 @@
 use gristmill_core::{Code, DType, Error, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::kept::Keeping;
 use crate::low_rank::Sides;
 use crate::{AdamOptions, Algorithm, ProjType};
 
@@ -12,7 +13,7 @@ pub struct Memory {
     pub weights: u64,
     /// Moments, as numbers or codes, or the momentum of Muon.
     pub moments: u64,
-    /// Scales of blocks of codes.
+    /// Scales of blocks of codes, with their zeros; and norms that limiters remember.
     pub scales: u64,
     /// Bases of subspaces.
     pub projectors: u64,
@@ -153,19 +154,32 @@ pub fn memory_of(
             memory.scales += scales;
         };
         let (rows, columns) = (shape[0], shape.last().copied().unwrap_or(1));
-        let mut subspace = |kind: ProjType, rank: usize, bytes: usize| {
+        let mut subspace = |kind: ProjType, rank: usize, keeping: Keeping| {
             let rank = rank.min(rows).min(columns);
             let (bases, kept) = Sides::of(kind, rows, columns).shapes(rows, columns, rank);
             moments(kept[0] * kept[1]);
-            bases.iter().map(|b| (b[0] * b[1] * bytes) as u64).sum::<u64>()
+            bases.iter().map(|&b| keeping.bytes(b)).fold((0, 0), |(a, b), (c, d)| (a + c, b + d))
         };
+        // What the limiter remembers.
+        let limiter = |disabled: bool| if disabled { 0 } else { 4 };
         match algorithm {
             Algorithm::GaLore(o) if matrix => {
-                let bases = subspace(o.proj_type, o.rank, o.projector.dtype().size());
+                let (bases, scales) = subspace(o.proj_type, o.rank, o.projector.into());
                 memory.projectors += bases;
+                memory.scales += scales;
+            }
+            Algorithm::Fira(o) if matrix => {
+                let (bases, scales) = subspace(o.proj_type, o.rank, o.projector.into());
+                memory.projectors += bases;
+                memory.scales += scales + limiter(o.disable_nl);
+            }
+            Algorithm::Apollo(o) if matrix => {
+                let (bases, _) = subspace(ProjType::Std, o.rank, o.projector.into());
+                memory.projectors += bases;
+                memory.scales += limiter(o.disable_nl);
             }
             Algorithm::Conda(_) if matrix => {
-                let bases = subspace(ProjType::Std, usize::MAX, 4);
+                let (bases, _) = subspace(ProjType::Std, usize::MAX, Keeping::Plain(DType::F32));
                 memory.projectors += bases;
             }
             Algorithm::Muon(_) if matrix => memory.moments += 4 * elements as u64,
@@ -178,7 +192,7 @@ pub fn memory_of(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{GaLoreOptions, Projector, StateType};
+    use crate::{ApolloOptions, FiraOptions, GaLoreOptions, Projector, StateType};
 
     #[test]
     fn the_published_model_takes_what_arithmetic_says() {
@@ -194,6 +208,35 @@ mod tests {
         assert_eq!(gb(half.state()), 9.40);
         let codes = memory_of(&config, DType::Bf16, &galore(1024), &adam(StateType::Int8)).unwrap();
         assert_eq!((gb(codes.moments + codes.projectors), gb(codes.scales)), (5.64, 0.06));
+    }
+
+    /// Bytes in units of 10 MB, as tables have them.
+    fn states(algorithm: impl Fn(usize) -> Algorithm, adam: StateType, scales: bool) -> Vec<f64> {
+        let adam = AdamOptions { state: adam, ..AdamOptions::default() };
+        let state = |(name, rank): (&str, usize)| {
+            let config = ModelConfig::named(name).unwrap();
+            let memory = memory_of(&config, DType::Bf16, &algorithm(rank), &adam).unwrap();
+            let bytes = memory.moments + memory.projectors + if scales { memory.scales } else { 0 };
+            (bytes as f64 / 1e7).round() / 100.0
+        };
+        ModelConfig::NAMES.into_iter().zip([128, 256, 256, 512, 1024]).map(state).collect()
+    }
+
+    #[test]
+    fn states_of_models_take_what_arithmetic_says() {
+        let apollo = |rank| Algorithm::Apollo(ApolloOptions { rank, ..ApolloOptions::default() });
+        assert_eq!(states(apollo, StateType::Bf16, true), [0.16, 0.31, 0.56, 1.73, 7.53]);
+        let mini = |_| Algorithm::Apollo(ApolloOptions::mini());
+        assert_eq!(states(mini, StateType::Bf16, true), [0.13, 0.20, 0.26, 0.53, 1.06]);
+        let fira = |rank| {
+            Algorithm::Fira(FiraOptions { rank, projector: Projector::Bf16, ..FiraOptions::default() })
+        };
+        assert_eq!(states(fira, StateType::Bf16, true), [0.16, 0.34, 0.65, 2.08, 9.40]);
+        // Q-GaLore, without the scales of codes, which take 3% more of the moments and 6% of the bases.
+        let packed = |rank| {
+            Algorithm::GaLore(GaLoreOptions { rank, projector: Projector::Int4, ..GaLoreOptions::default() })
+        };
+        assert_eq!(states(packed, StateType::Int8, false), [0.08, 0.16, 0.30, 0.95, 4.23]);
     }
 
     #[test]

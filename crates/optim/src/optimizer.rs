@@ -5,9 +5,11 @@ use gristmill_core::{Code, DType, Device, Error, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::accumulate::Sum;
+use crate::kept::Kept;
 use crate::linalg::sum_squares;
 use crate::low_rank::{LowRank, Step};
-use crate::{Algorithm, GaLoreOptions, Group, Memory, moments, muon};
+use crate::subspace::Subspace;
+use crate::{Algorithm, ApolloOptions, FiraOptions, GaLoreOptions, Group, Memory, moments, muon};
 
 /// What all groups of an [`Optimizer`] share.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
@@ -26,8 +28,8 @@ pub struct OptimizerOptions {
     /// implementations do all of them in one step.
     pub stagger: bool,
     /// Whether numbers are rounded to `bf16` at random, so that small updates count on average, rather than to the nearest.
-    /// So by default. Moments, and weights of AdamW and of those with a basis of one side; other weights are rounded to the
-    /// nearest, and so are steps along gradients that were accumulated in a subspace.
+    /// So by default. Moments, and weights of AdamW, of APOLLO, and of those with a basis of one side; other weights are
+    /// rounded to the nearest, and so are steps along gradients that were accumulated in a subspace.
     pub stochastic_rounding: bool,
     /// What random numbers are drawn with.
     pub seed: u64,
@@ -148,9 +150,12 @@ impl Optimizer {
     /// What was not taken as it was given, for whoever asked for it to know.
     pub fn warnings(&self) -> Vec<String> {
         let of_slot = |slot: &Slot| match (&slot.state, self.groups[slot.group].algorithm) {
-            (State::LowRank(low_rank), Algorithm::GaLore(GaLoreOptions { rank, .. }))
-                if low_rank.rank < rank =>
-            {
+            (
+                State::LowRank(low_rank),
+                Algorithm::GaLore(GaLoreOptions { rank, .. })
+                | Algorithm::Fira(FiraOptions { rank, .. })
+                | Algorithm::Apollo(ApolloOptions { rank, .. }),
+            ) if low_rank.rank < rank => {
                 let (name, used) = (&slot.name, low_rank.rank);
                 Some(format!("{name}: a rank of {rank} is more than its smaller side: {used} is used"))
             }
@@ -184,29 +189,28 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Gives a parameter of [`Algorithm::GaLore`] its bases: orthonormal columns, `[rows, rank]` for the left side,
-    /// `[columns, rank]` for the right one, both for both. They stay until the next refresh.
+    /// Gives a parameter of [`Algorithm::GaLore`] or [`Algorithm::Fira`] its bases: orthonormal columns, `[rows, rank]` for the left side,
+    /// `[columns, rank]` for the right one, both for both; or one of [`Algorithm::Apollo`] any basis of its smaller side. They stay until the next
+    /// refresh.
     ///
     /// # Errors
     /// [`Code::InvalidArgument`] for a name that is none of such a parameter, [`Code::ShapeMismatch`].
     pub fn set_projector(&mut self, name: &str, bases: &[Tensor]) -> Result<()> {
         self.refuse_pending("another basis would not be theirs")?;
         let slot = self.slots.iter_mut().find(|s| s.name == name);
-        match slot.map(|s| (s.param.shape().rows_cols(), &mut s.state)) {
-            Some(((rows, columns), State::LowRank(low_rank))) => {
-                low_rank.set_bases([rows, columns], bases).map_err(|e| e.at_path(name))
-            }
+        match slot.map(|s| &mut s.state) {
+            Some(State::LowRank(low_rank)) => low_rank.set_bases(bases).map_err(|e| e.at_path(name)),
             _ => Err(Error::invalid_argument("name", format!("{name:?} is no parameter with a projector"))),
         }
     }
 
-    /// The bases of a parameter: none before its first step.
+    /// The bases of a parameter, as numbers: none before its first step.
     ///
     /// # Errors
-    /// [`Code::InvalidArgument`] for a name that is none of a parameter with bases.
-    pub fn projector(&self, name: &str) -> Result<&[Tensor]> {
+    /// [`Code::InvalidArgument`] for a name that is none of a parameter with bases; those of the device.
+    pub fn projector(&self, name: &str) -> Result<Vec<Tensor>> {
         match self.slots.iter().find(|s| s.name == name).map(|s| &s.state) {
-            Some(State::LowRank(low_rank)) => Ok(&low_rank.bases),
+            Some(State::LowRank(low_rank)) => low_rank.bases.iter().map(Kept::numbers).collect(),
             _ => Err(Error::invalid_argument("name", format!("{name:?} is no parameter with a projector"))),
         }
     }
@@ -301,7 +305,15 @@ impl Optimizer {
                 State::Adam(moments) => of_moments(moments),
                 State::LowRank(low_rank) => {
                     of_moments(&low_rank.moments);
-                    memory.projectors += low_rank.bases.iter().map(|b| b.bytes() as u64).sum::<u64>();
+                    for basis in &low_rank.bases {
+                        // The numbers or codes, then what scales them.
+                        for (i, (_, tensor)) in basis.tensors().into_iter().enumerate() {
+                            let bytes = if i == 0 { &mut memory.projectors } else { &mut memory.scales };
+                            *bytes += tensor.bytes() as u64;
+                        }
+                    }
+                    let limiter = low_rank.channels.as_ref().and_then(|c| c.previous.as_ref());
+                    memory.scales += limiter.map_or(0, |size| size.bytes() as u64);
                 }
                 State::Momentum(momentum) => memory.moments += momentum.bytes() as u64,
             }
@@ -331,6 +343,8 @@ fn stagger(group: &Group, i: usize) -> Option<u64> {
     let gap = match group.algorithm {
         Algorithm::GaLore(o) => o.update_proj_gap,
         Algorithm::Conda(o) => o.update_proj_gap,
+        Algorithm::Apollo(o) => o.update_proj_gap,
+        Algorithm::Fira(o) => o.update_proj_gap,
         Algorithm::AdamW | Algorithm::Muon(_) => return None,
     };
     let share = i as u128 * u128::from(gap) / group.params.len() as u128;
@@ -347,11 +361,14 @@ fn slot_state(device: &Device, group: &Group, param: &Tensor, maps: &Tensor, off
         )
         .hint("put it in a group of adamw")),
     };
-    let state = group.adam.state;
+    let state = (group.adam.state, maps);
+    let subspace = |subspace| LowRank::new(device, matrix()?, subspace, state, offset);
     Ok(match group.algorithm {
-        Algorithm::AdamW => State::Adam(moments::zeros(device, state, param.shape(), maps)?),
-        Algorithm::GaLore(o) => State::LowRank(LowRank::galore(device, matrix()?, o, state, maps, offset)?),
-        Algorithm::Conda(o) => State::LowRank(LowRank::conda(device, matrix()?, o, state, maps, offset)?),
+        Algorithm::AdamW => State::Adam(moments::zeros(device, group.adam.state, param.shape(), maps)?),
+        Algorithm::GaLore(o) => State::LowRank(subspace(Subspace::galore(&o))?),
+        Algorithm::Conda(o) => State::LowRank(subspace(Subspace::conda(&o))?),
+        Algorithm::Apollo(o) => State::LowRank(LowRank::apollo(device, matrix()?, o, state, offset)?),
+        Algorithm::Fira(o) => State::LowRank(LowRank::fira(device, matrix()?, o, state, offset)?),
         Algorithm::Muon(o) => {
             if !(o.vectors && param.shape().rank() < 2) {
                 matrix()?;

@@ -14,13 +14,13 @@ macro_rules! texts {
 }
 
 const TEXTS: &[(&str, &str)] = texts!("":
-    "activation" "activation_grad" "adamw" "attention" "axpby" "bias_add" "cast" "clip_factors"
-    "clip_linear_fused" "clipped_embedding_grad" "clipped_grad" "clipped_sum" "column_norms" "copy"
-    "embedding_norms" "fill" "gather" "gather_columns" "gaussian_noise" "gram" "grid_sum" "hadamard"
-    "kurtosis" "linear_nll" "loss_reduction" "low_rank_adam" "matmul" "nll" "norm" "norm_grad"
-    "payload_norm" "per_sample_norms" "philox" "quantize_rtn" "rope" "row_norm_scale" "row_reduce" "scale"
-    "scatter_columns" "segment_product" "segment_reduce" "softmax_stats" "subgroups" "tied_norms" "topk"
-    "topk_aggregate" "topk_encode"
+    "activation" "activation_grad" "adamw" "attention" "axpby" "bias_add" "cast" "channel_factors"
+    "channel_step" "clip_factors" "clip_linear_fused" "clipped_embedding_grad" "clipped_grad" "clipped_sum"
+    "column_norms" "copy" "embedding_norms" "fill" "gather" "gather_columns" "gaussian_noise" "gram"
+    "grid_sum" "hadamard" "int4_pack" "int4_unpack" "kurtosis" "linear_nll" "loss_reduction" "low_rank_adam"
+    "matmul" "nll" "norm" "norm_grad" "payload_norm" "per_sample_norms" "philox" "quantize_rtn" "rope"
+    "row_norm_scale" "row_reduce" "scale" "scatter_columns" "segment_product" "segment_reduce"
+    "softmax_stats" "subgroups" "tied_norms" "topk" "topk_aggregate" "topk_encode"
 );
 
 const LIBRARIES: &[(&str, &str)] = texts!("lib/":
@@ -163,6 +163,11 @@ const VARIANTS: &[(&str, &[Choice])] = &[
     ("norm_grad", &[("STAGE", &["stats"]), ("KIND", &["rms", "layer"]), ("X", FLOATS), ("WEIGHT", FLAG)]),
     ("norm_grad", &[("STAGE", &["apply"]), ("OUT", FLOATS), ("WEIGHT", FLAG)]),
     ("activation_grad", &[("KIND", &["gelu", "gelu_tanh", "silu"]), ("OUT", FLOATS)]),
+    ("channel_factors", &[("WHOLE", FLAG), ("LIMIT", FLAG)]),
+    ("channel_step", &[("G", HALVES), ("OUT", ONLY_F32), ("ACROSS", FLAG), ("NOISE", &["0"])]),
+    ("channel_step", &[("G", HALVES), ("OUT", &["bf16"]), ("ACROSS", FLAG), ("NOISE", FLAG)]),
+    ("int4_pack", &[]),
+    ("int4_unpack", &[("OUT", ONLY_F32)]),
 ];
 
 fn find(texts: &[(&'static str, &'static str)], name: &str) -> Result<&'static str> {

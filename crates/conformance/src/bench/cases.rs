@@ -155,6 +155,7 @@ pub(super) fn cases(device: &Device) -> Vec<BenchCase> {
         clipping(&s),
         super::samples::samples(&s),
         super::layers::layers(&s),
+        super::channel::channels(&s),
     ]
     .into_iter()
     .flatten()

@@ -9,6 +9,8 @@ mod layers;
 mod low_rank;
 mod samples;
 
+mod channel;
+
 use std::fmt;
 use std::time::Instant;
 

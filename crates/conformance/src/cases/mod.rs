@@ -25,6 +25,9 @@ mod quantization;
 mod gram;
 mod low_rank_adam;
 
+mod channel;
+mod int4;
+
 use gristmill_core::DType;
 
 use crate::Case;
@@ -57,6 +60,8 @@ pub fn cases() -> Vec<Case> {
         activation_grad::cases(),
         quantization::cases(),
         norm_grad::cases(),
+        channel::cases(),
+        int4::cases(),
     ]
     .into_iter()
     .flatten()

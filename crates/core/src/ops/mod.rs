@@ -60,6 +60,10 @@ mod scatter_columns;
 mod gram;
 mod low_rank_adam;
 
+mod channel_factors;
+mod channel_step;
+mod int4;
+
 pub use activation::{Activation, ActivationKind, ActivationOptions};
 pub use adamw::{
     Adamw, AdamwRule, DecayOrder, EpsPlacement, Moments, Noise, block_unit, code, dynamic_map, flush,
@@ -112,6 +116,10 @@ pub use scatter_columns::ScatterColumns;
 
 pub use gram::{Gram, GramOptions};
 pub use low_rank_adam::{LowRankAdam, LowRankSizes};
+
+pub use channel_factors::ChannelFactors;
+pub use channel_step::ChannelStep;
+pub use int4::{INT4_GROUP, Int4Pack, Int4Unpack, int4_code, int4_scale};
 
 use crate::{Code, Device, Error, Result, Tensor};
 
@@ -373,6 +381,14 @@ ops! {
     QuantizeRtn,
     /// The gradient of rows brought to a common scale.
     NormGrad,
+    /// Factors of the channels of a gradient.
+    ChannelFactors,
+    /// A step along a gradient with such factors.
+    ChannelStep,
+    /// Numbers as codes of 4 bits.
+    Int4Pack,
+    /// Numbers from codes of 4 bits.
+    Int4Unpack,
 }
 
 impl Op {

@@ -57,6 +57,9 @@ mod codes;
 mod gram;
 mod low_rank_adam;
 
+mod channel_step;
+mod int4;
+
 pub use loss_reduction::{LossReduction, loss_reduction};
 pub use segment_reduce::segment_sum;
 
@@ -118,6 +121,10 @@ pub(crate) fn run(op: &Op, access: &Access) -> Result<()> {
         Op::Hadamard(op) => hadamard::run(op, access),
         Op::QuantizeRtn(op) => quantize_rtn::run(op, access),
         Op::NormGrad(op) => norm_grad::run(op, access),
+        Op::ChannelFactors(op) => crate::reference::channel_factors::run(op, access),
+        Op::ChannelStep(op) => channel_step::run(op, access),
+        Op::Int4Pack(op) => int4::pack(op, access),
+        Op::Int4Unpack(op) => int4::unpack(op, access),
         other => Err(crate::reference::not_yet(other)),
     }
 }

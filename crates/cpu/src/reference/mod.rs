@@ -50,6 +50,10 @@ mod scatter_columns;
 mod gram;
 mod low_rank_adam;
 
+pub(crate) mod channel_factors;
+mod channel_step;
+mod int4;
+
 pub use loss_reduction::loss_reduction;
 pub use segment_reduce::segment_sum;
 
@@ -107,6 +111,10 @@ pub(crate) fn run(op: &Op, access: &Access) -> Result<()> {
         Op::Hadamard(op) => hadamard::run(op, access),
         Op::QuantizeRtn(op) => quantize_rtn::run(op, access),
         Op::NormGrad(op) => norm_grad::run(op, access),
+        Op::ChannelFactors(op) => channel_factors::run(op, access),
+        Op::ChannelStep(op) => channel_step::run(op, access),
+        Op::Int4Pack(op) => int4::pack(op, access),
+        Op::Int4Unpack(op) => int4::unpack(op, access),
         other => Err(not_yet(other)),
     }
 }

@@ -50,6 +50,10 @@ mod scatter_columns;
 mod gram;
 mod low_rank_adam;
 
+mod channel_factors;
+mod channel_step;
+mod int4;
+
 use gristmill_core::ops::Op;
 use gristmill_core::{Code, DType, Error, Result, Tensor};
 
@@ -109,6 +113,10 @@ pub(crate) fn run(op: &Op, cx: &mut Context<'_>) -> Result<()> {
         Op::Hadamard(op) => hadamard::run(op, cx),
         Op::QuantizeRtn(op) => quantize_rtn::run(op, cx),
         Op::NormGrad(op) => norm_grad::run(op, cx),
+        Op::ChannelFactors(op) => channel_factors::run(op, cx),
+        Op::ChannelStep(op) => channel_step::run(op, cx),
+        Op::Int4Pack(op) => int4::pack(op, cx),
+        Op::Int4Unpack(op) => int4::unpack(op, cx),
         other => Err(Error::new(Code::Unsupported, format!("no CUDA kernel for {}", other.name()))),
     }
 }

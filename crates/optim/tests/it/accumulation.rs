@@ -2,7 +2,8 @@
 
 use gristmill_core::{Code, DType, Device, Tensor};
 use gristmill_optim::{
-    Algorithm, CondaOptions, GaLoreOptions, Group, MuonOptions, Optimizer, OptimizerOptions, ProjType,
+    Algorithm, ApolloOptions, CondaOptions, FiraOptions, GaLoreOptions, Group, MuonOptions, Optimizer,
+    OptimizerOptions, ProjType,
 };
 
 use crate::{devices, distance, host, numbers, tensor};
@@ -11,7 +12,7 @@ const STEPS: u64 = 5;
 const MICRO: u64 = 3;
 const SHAPES: [&[usize]; 2] = [&[20, 12], &[12, 20]];
 
-fn algorithms() -> [Algorithm; 5] {
+fn algorithms() -> [Algorithm; 8] {
     let galore = GaLoreOptions { rank: 4, update_proj_gap: 3, ..GaLoreOptions::default() };
     [
         Algorithm::AdamW,
@@ -19,6 +20,9 @@ fn algorithms() -> [Algorithm; 5] {
         Algorithm::GaLore(GaLoreOptions { proj_type: ProjType::Full, ..galore }),
         Algorithm::Conda(CondaOptions { update_proj_gap: 3, ..CondaOptions::default() }),
         Algorithm::Muon(MuonOptions { bf16: false, ..MuonOptions::default() }),
+        Algorithm::Apollo(ApolloOptions { rank: 4, update_proj_gap: 3, ..ApolloOptions::default() }),
+        Algorithm::Apollo(ApolloOptions::mini()),
+        Algorithm::Fira(FiraOptions { rank: 4, update_proj_gap: 3, ..FiraOptions::default() }),
     ]
 }
 
@@ -99,6 +103,22 @@ fn between_two_bases_the_sum_has_the_size_of_the_subspace() {
         optimizer.accumulate(&[("w1", gradient(&device, t, 0, 1))]).unwrap();
         optimizer.step_accumulated().unwrap();
         assert_eq!(optimizer.memory().accumulated, 0);
+    }
+}
+
+#[test]
+fn what_scales_channels_accumulates_all_of_the_gradient() {
+    let device = gristmill_cpu::open().unwrap();
+    let fira = Algorithm::Fira(FiraOptions { rank: 4, ..FiraOptions::default() });
+    for algorithm in [Algorithm::Apollo(ApolloOptions { rank: 4, ..ApolloOptions::default() }), fira] {
+        let (mut optimizer, _) = optimizer(&device, algorithm, OptimizerOptions::default());
+        for t in 0..2 {
+            for i in 0..2 {
+                optimizer.accumulate(&[(&format!("w{i}"), gradient(&device, t, 0, i))]).unwrap();
+            }
+            assert_eq!(optimizer.memory().accumulated, 2 * 4 * 240, "step {t}");
+            optimizer.step_accumulated().unwrap();
+        }
     }
 }
 

@@ -1,14 +1,25 @@
 use gristmill_core::{Code, DType, Device, Tensor};
 use gristmill_optim::{
-    Algorithm, CondaOptions, GaLoreOptions, Group, MuonOptions, Optimizer, OptimizerOptions, ProjType,
-    Projector, StateType,
+    Algorithm, ApolloOptions, CondaOptions, FiraOptions, GaLoreOptions, Group, MuonOptions, Optimizer,
+    OptimizerOptions, ProjType, Projector, RandomProjector, StateType,
 };
 
 use crate::{devices, distance, host, tensor};
 
 /// A matrix in each kind of state, and a vector; the gap ends between the save and the end.
 fn optimizer(device: &Device, dtype: DType, state: StateType, seed: u64) -> (Optimizer, Vec<Tensor>) {
-    let shapes: [&[usize]; 5] = [&[70, 66], &[66, 70], &[40, 30], &[70, 66], &[33]];
+    let shapes: [&[usize]; 10] = [
+        &[70, 66],
+        &[66, 70],
+        &[40, 30],
+        &[70, 66],
+        &[33],
+        &[70, 66],
+        &[66, 70],
+        &[40, 30],
+        &[70, 66],
+        &[66, 70],
+    ];
     let make = |(i, shape): (usize, &&[usize])| {
         let weight = tensor(device, i as u64, shape);
         if dtype == DType::F32 { weight } else { weight.cast(dtype).unwrap() }
@@ -24,6 +35,11 @@ fn optimizer(device: &Device, dtype: DType, state: StateType, seed: u64) -> (Opt
         Algorithm::Conda(conda),
         Algorithm::Muon(MuonOptions::default()),
         Algorithm::AdamW,
+        Algorithm::Apollo(ApolloOptions { rank: 64, update_proj_gap: 5, ..ApolloOptions::default() }),
+        Algorithm::Apollo(ApolloOptions { rank: 9, projector: RandomProjector::Bf16, ..Default::default() }),
+        Algorithm::Apollo(ApolloOptions { update_proj_gap: 2, ..ApolloOptions::mini() }),
+        Algorithm::GaLore(GaLoreOptions { projector: Projector::Int4, update_proj_gap: 100, ..galore }),
+        Algorithm::Fira(FiraOptions { rank: 9, projector: Projector::Int4, ..FiraOptions::default() }),
     ];
     let group = |(i, algorithm): (usize, Algorithm)| {
         let mut group = Group::new(algorithm, vec![(format!("w{i}"), weights[i].clone())]);
@@ -97,8 +113,9 @@ fn states_of_something_else_are_refused_and_change_nothing() {
         [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &good[8 + length..]].concat()
     };
     let mut nan = good.clone();
-    let place = nan.len() - 4;
-    nan[place..].copy_from_slice(&f32::NAN.to_le_bytes());
+    // The last scale of the last basis, before three zeros of its groups.
+    let place = nan.len() - 3 * 4 - 4;
+    nan[place..place + 4].copy_from_slice(&f32::NAN.to_le_bytes());
     let (mut other, _) = optimizer(&device, DType::F32, StateType::F32, 1);
     let cases: Vec<(Vec<u8>, Code)> = vec![
         (Vec::new(), Code::CorruptData),

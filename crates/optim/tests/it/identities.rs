@@ -1,8 +1,9 @@
 use gristmill_core::{DType, Device, Tensor};
 use gristmill_optim::linalg::orthonormalize;
 use gristmill_optim::{
-    AdamOptions, Algorithm, CondaOptions, GaLoreOptions, Group, ModelConfig, MuonOptions, Optimizer,
-    OptimizerOptions, ProjType, Projector, Refresh, StateType, memory_of,
+    AdamOptions, Algorithm, ApolloOptions, CondaOptions, FiraOptions, GaLoreOptions, Group, ModelConfig,
+    MuonOptions, Optimizer, OptimizerOptions, ProjType, Projector, RandomProjector, Refresh, StateType,
+    memory_of,
 };
 
 use crate::{devices, distance, host, one, tensor};
@@ -221,6 +222,12 @@ fn memory_that_is_reported_is_memory_that_is_allocated() {
     let galore_of = |rank, proj_type| {
         galore(GaLoreOptions { rank, proj_type, projector: Projector::Bf16, ..GaLoreOptions::default() })
     };
+    let apollo_stored = Algorithm::Apollo(ApolloOptions {
+        rank: 16,
+        projector: RandomProjector::Bf16,
+        disable_nl: true,
+        ..ApolloOptions::default()
+    });
     for (algorithm, state) in [
         (Algorithm::AdamW, StateType::F32),
         (Algorithm::AdamW, StateType::Int8),
@@ -229,6 +236,18 @@ fn memory_that_is_reported_is_memory_that_is_allocated() {
         (galore_of(8, ProjType::Full), StateType::F32),
         (Algorithm::Conda(CondaOptions::default()), StateType::F32),
         (Algorithm::Muon(MuonOptions::default()), StateType::Bf16),
+        (Algorithm::Apollo(ApolloOptions { rank: 16, ..ApolloOptions::default() }), StateType::Int8),
+        (apollo_stored, StateType::Bf16),
+        (Algorithm::Apollo(ApolloOptions::mini()), StateType::F32),
+        (
+            galore(GaLoreOptions { rank: 9, projector: Projector::Int4, ..Default::default() }),
+            StateType::Int8,
+        ),
+        (
+            Algorithm::Fira(FiraOptions { rank: 9, projector: Projector::Int4, ..Default::default() }),
+            StateType::F32,
+        ),
+        (Algorithm::Fira(FiraOptions { rank: 16, disable_nl: true, ..Default::default() }), StateType::Bf16),
     ] {
         let adam = AdamOptions { state, ..AdamOptions::default() };
         let mut groups = [algorithm, Algorithm::AdamW].map(|a| Group { adam, ..Group::new(a, Vec::new()) });

@@ -1,7 +1,7 @@
 use gristmill_core::{Code, DType, Tensor};
 use gristmill_optim::{
-    Algorithm, CondaOptions, GaLoreOptions, Group, MuonOptions, Optimizer, OptimizerOptions, Refresh,
-    Schedule, StateType,
+    Algorithm, ApolloOptions, CondaOptions, FiraOptions, GaLoreOptions, Group, MuonOptions, Optimizer,
+    OptimizerOptions, Refresh, Schedule, StateType,
 };
 
 use crate::{devices, host, one, tensor};
@@ -14,6 +14,8 @@ fn gradients_that_are_not_finite_leave_everything_as_it_was() {
             Algorithm::GaLore(GaLoreOptions { rank: 3, ..GaLoreOptions::default() }),
             Algorithm::Conda(CondaOptions::default()),
             Algorithm::Muon(MuonOptions::default()),
+            Algorithm::Apollo(ApolloOptions { rank: 3, ..ApolloOptions::default() }),
+            Algorithm::Fira(FiraOptions { rank: 3, ..FiraOptions::default() }),
         ] {
             let weight = tensor(&device, 1, &[8, 6]);
             let mut optimizer = one(&device, algorithm, &weight, |group| group.adam.weight_decay = 0.1);

@@ -4,6 +4,7 @@
 
 mod accumulation;
 mod bases;
+mod channels;
 mod checkpoints;
 mod identities;
 mod import;

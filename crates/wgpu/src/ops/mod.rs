@@ -55,6 +55,10 @@ mod gram;
 mod low_rank_adam;
 mod place;
 
+mod channel_factors;
+mod channel_step;
+mod int4;
+
 use gristmill_core::device::{Buffers, Support};
 use gristmill_core::ops::{NormsMethod, Op, PayloadNorm, PerSampleNorms, TopkAggregate, TopkEncode};
 use gristmill_core::{Code, DType, Error, Result};
@@ -119,6 +123,10 @@ pub(crate) fn run(ctx: &mut Context, serial: u64, op: &Op, buffers: &Buffers) ->
         Op::Hadamard(op) => hadamard::run(run, op),
         Op::QuantizeRtn(op) => quantize_rtn::run(run, op),
         Op::NormGrad(op) => norm_grad::run(run, op),
+        Op::ChannelFactors(op) => channel_factors::run(run, op),
+        Op::ChannelStep(op) => channel_step::run(run, op),
+        Op::Int4Pack(op) => int4::pack(run, op),
+        Op::Int4Unpack(op) => int4::unpack(run, op),
         _ => Err(Error::new(Code::Unsupported, "the wgpu backend does not do it")),
     }
 }
@@ -191,7 +199,11 @@ pub(crate) fn supports(op: &Op) -> Support {
         | Op::Kurtosis(_)
         | Op::Hadamard(_)
         | Op::QuantizeRtn(_)
-        | Op::NormGrad(_) => Support::Native,
+        | Op::NormGrad(_)
+        | Op::ChannelFactors(_)
+        | Op::ChannelStep(_)
+        | Op::Int4Pack(_)
+        | Op::Int4Unpack(_) => Support::Native,
         other => Support::Unsupported(format!("the wgpu backend does not do {}", other.name())),
     }
 }
