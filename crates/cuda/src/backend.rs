@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use gristmill_core::device::{Backend, Buffer, Buffers, Fault, Support};
-use gristmill_core::ops::{ClipLinearFused, ClipPath, NormsMethod, Op, PerSampleNorms};
+use gristmill_core::ops::{ClipLinearFused, ClipPath, Op};
 use gristmill_core::{Code, DType, DeviceInfo, Error, Result, Tensor};
 
 use crate::driver::{Driver, Launch, Memory};
@@ -41,9 +41,6 @@ impl Cuda {
             return Support::Unsupported("f64 is computed on the CPU alone".into());
         }
         match op {
-            Op::PerSampleNorms(PerSampleNorms { method: NormsMethod::Gram, .. }) => {
-                Support::Unsupported("norms by products of rows are found on the CPU alone".into())
-            }
             Op::ClipLinearFused(ClipLinearFused { path: ClipPath::Fused, .. }) => {
                 Support::Unsupported("gradients of samples are made twice on CUDA: path two-phase".into())
             }

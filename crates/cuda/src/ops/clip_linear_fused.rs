@@ -1,5 +1,5 @@
 use gristmill_core::Result;
-use gristmill_core::ops::ClipLinearFused;
+use gristmill_core::ops::{ClipLinearFused, NormsMethod};
 
 use super::linear_grad::Layer;
 use super::{segments, strided};
@@ -25,7 +25,8 @@ pub(super) fn run(op: &ClipLinearFused, cx: &mut Context<'_>) -> Result<()> {
         .f32(gamma)
         .finish();
     cx.launch(NAME, "clip_linear_fused_check", strided(samples), 0, &args)?;
-    layer.norms(cx, op.bias.is_some(), &op.norms)?;
+    let method = NormsMethod::fewest_operations(layer.sizes);
+    layer.norms(cx, method, op.bias.is_some(), &op.norms)?;
     cx.launch(NAME, "clip_linear_fused_factors", strided(samples), 0, &args)?;
     layer.add(cx, &op.factors, &op.grad, op.bias.as_ref())
 }

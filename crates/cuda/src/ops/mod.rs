@@ -36,6 +36,7 @@ mod topk_encode;
 
 mod clip_linear_fused;
 mod clipped_grad;
+mod gram;
 mod linear_grad;
 mod per_sample_norms;
 

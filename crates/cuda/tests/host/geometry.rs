@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use gristmill_core::ops::{MatmulOptions, NllOptions, Reduction};
+use gristmill_core::ops::{MatmulOptions, NllOptions, NormsMethod, NormsOptions, Reduction};
 use gristmill_core::rng::Philox;
 use gristmill_core::{DType, Device, DeviceInfo, Result, Tensor};
 use gristmill_cuda::Cuda;
@@ -169,4 +169,35 @@ fn entries_of_a_long_list() {
     };
     let Some([got, want]) = both(top) else { return };
     assert!(got == want);
+}
+
+/// Norms by products of rows of more rows than a block takes tiles at a time; what cancels has the bits of the gradient
+/// itself, and the rest has not.
+#[test]
+fn only_norms_whose_terms_cancel_are_made_of_gradients() {
+    let (rows, [d, p]) = (1300, [20, 12]);
+    for dtype in [DType::F32, DType::Bf16] {
+        let norms = |device: &Device, method| {
+            let mut x = numbers(0, rows * d);
+            let mut dy = numbers(1, rows * p);
+            // The last two rows have all but the same inputs, and opposite gradients.
+            let (before, last) = x.split_at_mut((rows - 1) * d);
+            last.copy_from_slice(&before[(rows - 2) * d..]);
+            last[0] += 0.01;
+            let (before, last) = dy.split_at_mut((rows - 1) * p);
+            last.iter_mut().zip(&before[(rows - 2) * p..]).for_each(|(y, x)| *y = -x);
+            let x = device.tensor(x, [rows, d])?.cast(dtype)?;
+            let dy = device.tensor(dy, [rows, p])?.cast(dtype)?;
+            let ends = [0, 1200, 1290, rows - 2, rows].map(|row| row as u32).to_vec();
+            let options = NormsOptions { bias: false, method: Some(method) };
+            x.per_sample_norms(&dy, &device.tensor(ends, [5])?, options)?.to_vec::<f32>()
+        };
+        let Some([gram, want]) = both(|device| norms(device, NormsMethod::Gram)) else { return };
+        let Some([direct, _]) = both(|device| norms(device, NormsMethod::Direct)) else { return };
+        for (got, want) in gram.iter().zip(&want) {
+            assert!((got / want - 1.0).abs() < 1e-5, "{got} instead of {want}");
+        }
+        assert_eq!(gram[3].to_bits(), direct[3].to_bits());
+        assert!(gram[..3].iter().zip(&direct).any(|(a, b)| a.to_bits() != b.to_bits()), "{gram:?}");
+    }
 }
