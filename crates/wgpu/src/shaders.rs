@@ -17,10 +17,10 @@ const TEXTS: &[(&str, &str)] = texts!("": "activation" "adamw" "attention" "axpb
     "clipped_sum" "copy" "embedding_norms" "fill" "gather" "gaussian_noise" "grid_sum"
     "linear_nll" "loss_reduction" "matmul" "nll" "norm" "payload_norm" "philox" "rope" "row_norm_scale" "row_reduce" "scale"
     "segment_product" "segment_reduce" "softmax_stats" "subgroups" "tied_norms" "topk" "topk_aggregate" "topk_encode"
-    "clip_linear_fused" "clipped_grad" "per_sample_norms");
+    "clip_linear_fused" "clipped_grad" "per_sample_norms" "gram");
 
 const LIBRARIES: &[(&str, &str)] = texts!("lib/": "activations" "adam" "adam_stored" "bits" "clip" "element" "gather_pairs" "load" "lse" "main" "math" "normal" "pair" "payload" "payload_scale" "philox" "reduce" "reduction"
-    "rows" "segments" "stream" "sum" "target" "tile" "topk_large" "topk_order" "topk_pick" "words");
+    "rows" "segments" "stream" "sum" "target" "tile" "topk_large" "topk_order" "topk_pick" "words" "power" "offsets");
 
 /// A definition and the values that it takes.
 type Choice = (&'static str, &'static [&'static str]);
@@ -140,7 +140,11 @@ const VARIANTS: &[(&str, &[Choice])] = &[
         &[("STAGE", &["weight"]), ("X", FLOATS), ("TRANS_A", &["1"]), ("TRANS_B", &["0"]), ("FACTORS", FLAG)],
     ),
     ("clipped_grad", &[("STAGE", &["bias"]), ("X", FLOATS), ("FACTORS", FLAG)]),
-    ("per_sample_norms", &[("STAGE", &["squares", "total"])]),
+    ("per_sample_norms", &[("STAGE", &["squares", "total"]), ("FLAGS", FLAG)]),
+    ("gram", &[("STAGE", &["means"]), ("X", FLOATS), ("SIDE", &["x", "dy"])]),
+    ("gram", &[("STAGE", &["centre"]), ("X", FLOATS)]),
+    ("gram", &[("STAGE", &["tiles"]), ("TRANS_A", &["0"]), ("TRANS_B", &["1"])]),
+    ("gram", &[("STAGE", &["total"])]),
 ];
 
 fn find(texts: &[(&'static str, &'static str)], name: &str) -> Result<&'static str> {

@@ -19,12 +19,17 @@ pub(super) struct Layer<'a> {
 impl Layer<'_> {
     /// `Layer` of kernels/linear_grad.cuh.
     pub(super) fn args(&self, cx: &Context<'_>) -> Result<Args> {
+        self.members(Args::new(), cx)
+    }
+
+    /// The same behind other members.
+    pub(super) fn members(&self, args: Args, cx: &Context<'_>) -> Result<Args> {
         let LinearSizes { rows, d, p, samples } = self.sizes;
-        let args = Args::new().u64(cx.at(self.x)?).u64(cx.at(self.dy)?);
+        let args = args.u64(cx.at(self.x)?).u64(cx.at(self.dy)?);
         Ok(segments(args, cx, self.offsets, rows)?.size(samples).size(d).size(p))
     }
 
-    fn tiles(&self) -> usize {
+    pub(super) fn tiles(&self) -> usize {
         self.sizes.p.div_ceil(TILE) * self.sizes.d.div_ceil(TILE)
     }
 

@@ -40,6 +40,7 @@ mod gram;
 mod linear_grad;
 mod per_sample_norms;
 
+pub(crate) use clip_linear_fused::keeps;
 use gristmill_core::ops::Op;
 use gristmill_core::{Code, DType, Error, Result, Tensor};
 

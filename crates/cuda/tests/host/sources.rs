@@ -90,7 +90,7 @@ fn the_ptx_has_as_many_kernels_as_the_sources_declare() {
         ("gather", 5),
         ("norm", 9),
         ("attention", 10),
-        ("clip_linear_fused", 2),
+        ("clip_linear_fused", 7),
         ("clipped_grad", 7),
         ("per_sample_norms", 15),
     ];
