@@ -239,7 +239,7 @@ impl<B: Backend> Backend for Dressed<B> {
 #[test]
 fn a_device_that_refuses_is_skipped_with_its_reason() {
     let refuses = |info: &mut DeviceInfo| {
-        info.supports = |op| match op.inputs().iter().any(|t| t.dtype() == DType::F64) {
+        info.supports = |_, op| match op.inputs().iter().any(|t| t.dtype() == DType::F64) {
             true => Support::Unsupported("no f64 here".into()),
             false => Support::Native,
         };

@@ -102,7 +102,7 @@ impl<K: Kernels> Host<K> {
             memory: Some(arena.limit()),
             limits: vec![("threads", features.threads as u64)],
             features: features.extensions.iter().map(|&f| f.into()).collect(),
-            supports: |_| Support::Native,
+            supports: |_, _| Support::Native,
         };
         Self { info: Arc::new(info), arena, kernels: PhantomData }
     }

@@ -1,14 +1,7 @@
 // adamw: a step of Adam from gradient to parameter, an element a thread. With 8-bit states a block of threads takes a block
 // of 256 elements at a time; the moments are decoded, moved, measured and encoded in registers.
 #include "adam.cuh"
-
-#ifdef GRISTMILL_HOST
-DEVICE float multiply(float a, float b) { return a * b; }
-DEVICE float add(float a, float b) { return a + b; }
-#else
-DEVICE float multiply(float a, float b) { return __fmul_rn(a, b); }
-DEVICE float add(float a, float b) { return __fadd_rn(a, b); }
-#endif
+#include "exact.cuh"
 
 struct AdamwArgs {
   const void* grad;

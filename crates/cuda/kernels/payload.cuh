@@ -1,15 +1,11 @@
 // Numbers and bits of payloads, as the core's `payload` module defines them: every product and sum is rounded by itself, so
 // nothing may be fused.
 #pragma once
-#include "common.cuh"
+#include "exact.cuh"
 
 #ifdef GRISTMILL_HOST
-DEVICE float multiply(float a, float b) { return a * b; }
-DEVICE float add(float a, float b) { return a + b; }
 DEVICE u32 population(u32 x) { return u32(__builtin_popcount(x)); }
 #else
-DEVICE float multiply(float a, float b) { return __fmul_rn(a, b); }
-DEVICE float add(float a, float b) { return __fadd_rn(a, b); }
 DEVICE u32 population(u32 x) { return u32(__popc(x)); }
 #endif
 

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use gristmill_core::device::{Backend, Buffer, Buffers, Fault, Support};
-use gristmill_core::ops::{ClipLinearFused, ClipPath, NormsMethod, Op, PerSampleNorms};
+use gristmill_core::ops::{ClipPath, Op};
 use gristmill_core::{Code, DType, DeviceInfo, Error, Result, Tensor};
 
 use crate::driver::{Driver, Launch, Memory};
@@ -9,6 +9,9 @@ use crate::ops;
 
 /// How many operations may be under way whose data can turn out to be at fault.
 const SLOTS: usize = 512;
+
+/// The name of the limit that says how many bytes the second-level cache has.
+pub const CACHE: &str = "l2CacheBytes";
 
 /// The backend over a driver.
 pub struct Cuda {
@@ -35,17 +38,14 @@ impl Cuda {
     }
 
     /// Whether the kernels do an operation: all but those below, and not in `f64`.
-    pub fn supports(op: &Op) -> Support {
+    pub fn supports(info: &DeviceInfo, op: &Op) -> Support {
         let tensors = [op.inputs(), op.writes()].concat();
         if tensors.iter().any(|t| t.dtype() == DType::F64) {
             return Support::Unsupported("f64 is computed on the CPU alone".into());
         }
         match op {
-            Op::PerSampleNorms(PerSampleNorms { method: NormsMethod::Gram, .. }) => {
-                Support::Unsupported("norms by products of rows are found on the CPU alone".into())
-            }
-            Op::ClipLinearFused(ClipLinearFused { path: ClipPath::Fused, .. }) => {
-                Support::Unsupported("gradients of samples are made twice on CUDA: path two-phase".into())
+            Op::ClipLinearFused(op) if op.path == ClipPath::Fused => {
+                ops::keeps(op.sizes(), info).map_or_else(Support::Unsupported, |_| Support::Native)
             }
             _ => Support::Native,
         }

@@ -29,7 +29,7 @@ mod nvidia;
 mod ops;
 mod probe;
 
-pub use backend::Cuda;
+pub use backend::{CACHE, Cuda};
 pub use nvidia::{open, probe};
 pub use probe::Unavailable;
 

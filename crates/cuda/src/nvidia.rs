@@ -17,7 +17,7 @@ use cudarc::driver::sys;
 use gristmill_core::device::{Backend, DeviceKind};
 use gristmill_core::{Code, Device, DeviceInfo, Error, Result};
 
-use crate::backend::Cuda;
+use crate::backend::{CACHE, Cuda};
 use crate::driver::{Driver, Gemm, Launch, Memory};
 use crate::kernels::{KERNELS, ptx};
 use crate::probe::{Failure, Found, Machine, Unavailable, climb, not_loaded};
@@ -113,6 +113,7 @@ impl Machine for Nvidia {
                 memory: memory as u64,
                 multiprocessors: get(A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
                 shared: get(A::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
+                cache: get(A::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)?,
                 integrated: get(A::CU_DEVICE_ATTRIBUTE_INTEGRATED)? != 0,
             })
         };
@@ -132,6 +133,7 @@ fn info(version: i32, found: &Found, blas: bool) -> DeviceInfo {
         limits: vec![
             ("multiprocessors", found.multiprocessors as u64),
             ("sharedMemoryPerBlock", found.shared as u64),
+            (CACHE, found.cache as u64),
         ],
         features: vec![
             format!("compute-{major}.{minor}"),

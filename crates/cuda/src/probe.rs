@@ -141,6 +141,8 @@ pub(crate) struct Found {
     pub(crate) multiprocessors: i32,
     /// Bytes that a block can have.
     pub(crate) shared: i32,
+    /// Bytes of the second-level cache.
+    pub(crate) cache: i32,
     pub(crate) integrated: bool,
 }
 
@@ -232,6 +234,7 @@ mod tests {
             memory: 80 << 30,
             multiprocessors: 132,
             shared: 232_448,
+            cache: 50 << 20,
             integrated: false,
         }
     }

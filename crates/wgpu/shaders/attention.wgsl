@@ -11,6 +11,7 @@
 #params documents offsets_at rows slot
 @group(0) @binding(0) var<storage, ${READ}> offsets: array<u32>;
 @group(0) @binding(1) var<storage, read_write> faults: array<atomic<u32>>;
+#include offsets
 
 @compute @workgroup_size(256)
 fn main(
@@ -20,10 +21,7 @@ fn main(
 ) {
   let document = (group.x + group.y * groups.x) * 256u + t;
   if (document >= p.documents) { return; }
-  let begin = offsets[p.offsets_at + document];
-  let end = offsets[p.offsets_at + document + 1u];
-  // Negative ones are beyond any number of rows.
-  if (begin > end || end > p.rows) { atomicMax(&faults[p.slot], ~document); }
+  check_segment(document, document);
 }
 #end
 #if STAGE=tiles

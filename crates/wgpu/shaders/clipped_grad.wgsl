@@ -4,11 +4,13 @@
 //           sums of a sample that are scaled at its end;
 //   bias    out (+)= sum over some samples of factor times the sum of the rows of dY.
 // x and dY show p.rows rows from p.row0 on; what else a sample has is added by other dispatches. A sample of factor 0
-// adds nothing, whatever its rows are.
+// adds nothing, whatever its rows are. p.fresh is 1 where nothing was there, and 2 where what was there does not matter, and
+// stays if all factors are 0.
 #if STAGE=check
 #params samples offsets_at rows weights_at slot
 @group(0) @binding(0) var<storage, ${READ}> offsets: array<u32>;
 @group(0) @binding(1) var<storage, read_write> faults: array<atomic<u32>>;
+#include offsets
 #if WEIGHTS=1
 @group(0) @binding(2) var<storage, ${READ}> weights: array<u32>;
 #end
@@ -21,10 +23,7 @@ fn main(
 ) {
   let sample = (group.x + group.y * groups.x) * 256u + t;
   if (sample >= p.samples) { return; }
-  let begin = offsets[p.offsets_at + sample];
-  let end = offsets[p.offsets_at + sample + 1u];
-  // Negative ones are beyond any number of rows.
-  if (begin > end || end > p.rows) { atomicMax(&faults[p.slot], ~sample); }
+  check_segment(sample, sample);
 #if WEIGHTS=1
   let weight = weights[p.weights_at + sample];
   // 0 of either sign, or 1.
@@ -53,6 +52,9 @@ fn main(
 #end
 #include load name=dy dtype=${X}
 
+// Whether a sample had another factor than 0.
+var<private> taken: bool;
+
 // The rows of a sample that are shown: the first, and how many; and its factor. No rows if that is 0.
 fn shown_rows(sample: u32) -> vec3<u32> {
   let begin = max(offsets[p.offsets_at + sample], p.row0);
@@ -63,7 +65,7 @@ fn shown_rows(sample: u32) -> vec3<u32> {
   let factor = 0x3f800000u;
 #end
   let none = begin >= end || (factor & 0x7fffffffu) == 0u;
-  return select(vec3(begin - p.row0, end - begin, factor), vec3(0u), none);
+  return select(vec3(begin - p.row0, end - begin, factor), vec3(0u, 0u, factor), none);
 }
 #end
 
@@ -104,6 +106,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   for (var s = 0u; s < p.samples; s++) {
     if (t == 0u) { of_sample = shown_rows(p.sample0 + s); }
     let mine = workgroupUniformLoad(&of_sample);
+    taken = taken || (mine.z & 0x7fffffffu) != 0u;
     if (mine.y > 0u) {
       first = mine.x;
       count = mine.y;
@@ -115,6 +118,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       total.r6 += factor * r.r6; total.r7 += factor * r.r7;
     }
   }
+  if (p.fresh != 1u && !taken) { return; }
   let output = tile_output + 8u * (t >> 4u);
   let input = tile_input + 4u * (t & 15u);
   store(output, input, total.r0);
@@ -140,6 +144,7 @@ fn main(
   var total = 0.0;
   for (var s = 0u; s < p.samples; s++) {
     let mine = shown_rows(p.sample0 + s);
+    taken = taken || (mine.z & 0x7fffffffu) != 0u;
     // In four parts: shorter sums lose less to rounding.
     var parts = vec4(0.0);
     for (var k = 0u; k < mine.y; k += 4u) {
@@ -149,6 +154,7 @@ fn main(
     }
     if (mine.y > 0u) { total += bitcast<f32>(mine.z) * ((parts.x + parts.y) + (parts.z + parts.w)); }
   }
+  if (p.fresh != 1u && !taken) { return; }
   if (p.fresh == 0u) { total += out[p.out_at + output]; }
   out[p.out_at + output] = total;
 }

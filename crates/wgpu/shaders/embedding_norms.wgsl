@@ -11,6 +11,7 @@
 // With the highest bit set for the first of its id; all bits where a row is nobody's.
 @group(0) @binding(3) var<storage, read_write> of_rows: array<u32>;
 @group(0) @binding(4) var<storage, read_write> faults: array<atomic<u32>>;
+#include offsets
 
 // Within the rows, whatever is written there.
 fn bound(sample: u32) -> u32 { return min(offsets[p.offsets_at + sample], p.rows); }
@@ -34,11 +35,7 @@ fn main(
   @builtin(local_invocation_index) t: u32,
 ) {
   let row = (group.x + group.y * groups.x) * 256u + t;
-  if (row < p.samples) {
-    let begin = offsets[p.offsets_at + row];
-    let end = offsets[p.offsets_at + row + 1u];
-    if (begin > end || end > p.rows) { atomicMax(&faults[p.slot], ~(p.rows + row)); }
-  }
+  if (row < p.samples) { check_segment(row, p.rows + row); }
   if (row >= p.rows) { return; }
   let id = ids[p.ids_at + row];
   if (id >= p.vocabulary) { atomicMax(&faults[p.slot], ~row); }

@@ -4,6 +4,7 @@
 @group(0) @binding(0) var<storage, ${READ}> offsets: array<u32>;
 #if STAGE=check
 @group(0) @binding(1) var<storage, read_write> faults: array<atomic<u32>>;
+#include offsets
 
 @compute @workgroup_size(256)
 fn main(
@@ -13,10 +14,7 @@ fn main(
 ) {
   let sample = (group.x + group.y * groups.x) * 256u + t;
   if (sample >= p.samples) { return; }
-  let begin = offsets[p.offsets_at + sample];
-  let end = offsets[p.offsets_at + sample + 1u];
-  // Negative ones are beyond any number of rows.
-  if (begin > end || end > p.rows) { atomicMax(&faults[p.slot], ~sample); }
+  check_segment(sample, sample);
 }
 #else
 @group(0) @binding(1) var<storage, ${READ}> a: array<u32>;

@@ -77,8 +77,14 @@ impl Wgpu {
             }
             ctx.subgroups = false;
         }
-        let info = Arc::new(probe::describe(index, adapter, ctx.subgroups));
-        Ok(Self { info, ctx })
+        let mut info = probe::describe(index, adapter, ctx.subgroups);
+        if let Some(bytes) = setup.window_bytes {
+            info.limits
+                .iter_mut()
+                .filter(|(name, _)| *name == probe::BINDING_BYTES)
+                .for_each(|l| l.1 = bytes);
+        }
+        Ok(Self { info: Arc::new(info), ctx })
     }
 }
 

@@ -23,6 +23,12 @@ const WINDOW_BYTES: u64 = 512 << 20;
 /// Scratch memory that is kept between operations.
 const SCRATCH_KEPT: u64 = 64 << 20;
 
+/// Bytes that a window shows at most where a binding may show so many.
+pub(crate) fn window_bytes(limit: u64) -> u64 {
+    // Room for the alignment on both sides.
+    limit.min(WINDOW_BYTES) - 2 * crate::window::ALIGNMENT
+}
+
 /// What the driver told us by callback.
 #[derive(Default)]
 pub(crate) struct Notices {
@@ -66,9 +72,8 @@ impl Context {
             let mut first = theirs.error.lock().unwrap_or_else(PoisonError::into_inner);
             first.get_or_insert_with(|| error.to_string());
         }));
-        let limit = device.limits().max_storage_buffer_binding_size.min(WINDOW_BYTES);
-        // Room for the alignment on both sides.
-        let window_bytes = window_bytes.unwrap_or(limit).min(limit) - 2 * crate::window::ALIGNMENT;
+        let limit = device.limits().max_storage_buffer_binding_size;
+        let window_bytes = self::window_bytes(window_bytes.unwrap_or(limit).min(limit));
         let faults = Faults::new(&device);
         Ok(Self {
             device,

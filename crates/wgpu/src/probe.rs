@@ -51,6 +51,9 @@ pub(crate) fn adapters(instance: &Instance) -> Vec<wgpu::Adapter> {
     pollster::block_on(instance.enumerate_adapters(backends()))
 }
 
+/// The name of the limit that says how many bytes a binding may show.
+pub(crate) const BINDING_BYTES: &str = "maxBindingBytes";
+
 /// Workgroup memory that the kernels need.
 pub(crate) const WORKGROUP_BYTES: u32 = 16 << 10;
 /// Invocations of a workgroup, in all kernels.
@@ -89,7 +92,7 @@ pub(crate) fn describe(index: usize, adapter: &wgpu::Adapter, subgroups: bool) -
     };
     let driver = [info.backend.to_string(), info.driver, info.driver_info].join(" ");
     let mut sizes = vec![
-        ("maxBindingBytes", limits.max_storage_buffer_binding_size),
+        (BINDING_BYTES, limits.max_storage_buffer_binding_size),
         ("maxBufferBytes", limits.max_buffer_size),
         ("workgroupMemoryBytes", limits.max_compute_workgroup_storage_size.into()),
     ];

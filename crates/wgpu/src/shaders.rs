@@ -17,6 +17,7 @@ const TEXTS: &[(&str, &str)] = texts!("":
     "activation" "activation_grad" "adamw" "attention" "axpby" "bias_add" "cast" "channel_factors"
     "channel_step" "clip_factors" "clip_linear_fused" "clipped_embedding_grad" "clipped_grad" "clipped_sum"
     "column_norms" "copy" "embedding_norms" "fill" "gather" "gather_columns" "gaussian_noise" "gram"
+    "gram_norms"
     "grid_sum" "hadamard" "int4_pack" "int4_unpack" "kurtosis" "linear_nll" "loss_reduction" "low_rank_adam"
     "matmul" "nll" "norm" "norm_grad" "payload_norm" "per_sample_norms" "philox" "quantize_rtn" "rope"
     "row_norm_scale" "row_reduce" "scale" "scatter_columns" "segment_product" "segment_reduce"
@@ -25,9 +26,9 @@ const TEXTS: &[(&str, &str)] = texts!("":
 
 const LIBRARIES: &[(&str, &str)] = texts!("lib/":
     "activations" "adam" "adam_noise" "adam_stored" "bits" "clip" "column_index" "element" "gather_pairs"
-    "load" "lse" "main" "math" "normal" "pair" "payload" "payload_scale" "philox" "reduce" "reduction"
-    "rows" "segments" "squares" "stream" "sum" "target" "tile" "topk_large" "topk_order" "topk_pick" "total"
-    "words"
+    "load" "lse" "main" "math" "normal" "offsets" "pair" "payload" "payload_scale" "philox" "power" "reduce"
+    "reduction" "rows" "segments" "squares" "stream" "sum" "target" "tile" "topk_large" "topk_order"
+    "topk_pick" "total" "words"
 );
 
 /// A definition and the values that it takes.
@@ -168,6 +169,11 @@ const VARIANTS: &[(&str, &[Choice])] = &[
     ("channel_step", &[("G", HALVES), ("OUT", &["bf16"]), ("ACROSS", FLAG), ("NOISE", FLAG)]),
     ("int4_pack", &[]),
     ("int4_unpack", &[("OUT", ONLY_F32)]),
+    ("per_sample_norms", &[("STAGE", &["squares", "total"]), ("FLAGS", FLAG)]),
+    ("gram_norms", &[("STAGE", &["means"]), ("X", FLOATS), ("SIDE", &["x", "dy"])]),
+    ("gram_norms", &[("STAGE", &["centre"]), ("X", FLOATS)]),
+    ("gram_norms", &[("STAGE", &["tiles"]), ("TRANS_A", &["0"]), ("TRANS_B", &["1"])]),
+    ("gram_norms", &[("STAGE", &["total"])]),
 ];
 
 fn find(texts: &[(&'static str, &'static str)], name: &str) -> Result<&'static str> {

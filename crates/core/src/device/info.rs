@@ -63,7 +63,19 @@ pub struct DeviceInfo {
     pub limits: Vec<(&'static str, u64)>,
     /// Optional capabilities that are used, such as `subgroups`, `avx512` or `cublaslt`.
     pub features: Vec<String>,
-    /// Whether the device can run an operation.
+    /// Whether a device of this description can run an operation: ask [`support`](Self::support).
     #[serde(skip)]
-    pub supports: fn(&Op) -> Support,
+    pub supports: fn(&DeviceInfo, &Op) -> Support,
+}
+
+impl DeviceInfo {
+    /// Whether the device can run an operation.
+    pub fn support(&self, op: &Op) -> Support {
+        (self.supports)(self, op)
+    }
+
+    /// One of its limits.
+    pub fn limit(&self, name: &str) -> Option<u64> {
+        self.limits.iter().find(|(limit, _)| *limit == name).map(|(_, value)| *value)
+    }
 }

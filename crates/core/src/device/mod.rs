@@ -219,7 +219,7 @@ impl Device {
     pub fn run(&self, op: impl Into<Op>) -> Result<()> {
         let op = op.into();
         op.validate(self)?;
-        if let Support::Unsupported(why) = (self.info().supports)(&op) {
+        if let Support::Unsupported(why) = self.info().support(&op) {
             return Err(Error::new(Code::Unsupported, why).in_op(op.name()));
         }
         op.writes().into_iter().for_each(Tensor::written);

@@ -49,7 +49,7 @@ impl Drop for Held {
     }
 }
 
-fn supports(op: &Op) -> Support {
+fn supports(_: &DeviceInfo, op: &Op) -> Support {
     match op {
         Op::Philox(_) => Support::Unsupported("this one draws no lots".into()),
         _ => Support::Native,

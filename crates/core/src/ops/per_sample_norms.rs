@@ -139,8 +139,8 @@ impl Tensor {
             bias: options.bias,
             method: options.method.unwrap_or_else(|| NormsMethod::fewest_operations(sizes)),
         };
-        let supports = self.device().info().supports;
-        if options.method.is_none() && supports(&Op::from(op.clone())) != Support::Native {
+        if options.method.is_none() && self.device().info().support(&Op::from(op.clone())) != Support::Native
+        {
             op.method = NormsMethod::Direct;
         }
         self.device().run(op)?;

@@ -1,10 +1,10 @@
 //! What to launch for the gradients that samples have for a linear layer.
 
-use gristmill_core::ops::LinearSizes;
+use gristmill_core::ops::{LinearSizes, NormsMethod};
 use gristmill_core::{Result, Tensor};
 
 use super::matmul::{TILE, tile_bytes};
-use super::{BLOCK, by_warps, grid, segments};
+use super::{BLOCK, by_warps, gram_norms, grid, segments};
 use crate::backend::Context;
 use crate::driver::Args;
 
@@ -19,34 +19,34 @@ pub(super) struct Layer<'a> {
 impl Layer<'_> {
     /// `Layer` of kernels/linear_grad.cuh.
     pub(super) fn args(&self, cx: &Context<'_>) -> Result<Args> {
+        self.members(Args::new(), cx)
+    }
+
+    /// The same behind other members.
+    pub(super) fn members(&self, args: Args, cx: &Context<'_>) -> Result<Args> {
         let LinearSizes { rows, d, p, samples } = self.sizes;
-        let args = Args::new().u64(cx.at(self.x)?).u64(cx.at(self.dy)?);
+        let args = args.u64(cx.at(self.x)?).u64(cx.at(self.dy)?);
         Ok(segments(args, cx, self.offsets, rows)?.size(samples).size(d).size(p))
     }
 
-    fn tiles(&self) -> usize {
+    pub(super) fn tiles(&self) -> usize {
         self.sizes.p.div_ceil(TILE) * self.sizes.d.div_ceil(TILE)
     }
 
     /// Squares of the norms of all samples.
-    pub(super) fn norms(&self, cx: &mut Context<'_>, bias: bool, out: &Tensor) -> Result<()> {
-        const NAME: &str = "per_sample_norms";
-        /// Samples of one launch.
-        const TOGETHER: usize = 65_535;
-        let samples = self.sizes.samples;
-        let of_bias = if bias { self.sizes.p.div_ceil(BLOCK) } else { 0 };
-        let blocks = self.tiles() + of_bias;
-        let [partials] = cx.scratch([8 * samples * blocks])?;
-        let args = |first: usize| -> Result<Vec<u8>> {
-            Ok(self.args(cx)?.u64(partials).u64(cx.at(out)?).size(first).size(of_bias).finish())
-        };
-        // The tile's stages, which the sums of warps take the place of.
-        let shared = tile_bytes(self.x.dtype());
-        for first in (0..samples).step_by(TOGETHER).filter(|_| blocks > 0) {
-            let blocks = grid([blocks, TOGETHER.min(samples - first), 1])?;
-            cx.launch(NAME, format!("{NAME}_{}", self.x.dtype()), blocks, shared, &args(first)?)?;
+    pub(super) fn norms(
+        &self,
+        cx: &mut Context<'_>,
+        method: NormsMethod,
+        bias: bool,
+        out: &Tensor,
+    ) -> Result<()> {
+        if method == NormsMethod::Gram && self.tiles() > 0 {
+            return gram_norms::norms(self, cx, bias, out);
         }
-        cx.launch(NAME, "per_sample_norms_totals", by_warps(samples), 0, &args(0)?)
+        let direct = Direct::new(self, bias);
+        let [sums] = cx.scratch([direct.bytes()])?;
+        direct.launch(cx, sums, 0, out)
     }
 
     /// Adds the gradients of all samples, scaled, to those of weight and bias.
@@ -67,5 +67,44 @@ impl Layer<'_> {
             cx.launch(NAME, format!("{NAME}_bias_{dtype}"), grid([p.div_ceil(BLOCK), 1, 1])?, 0, &args)?;
         }
         Ok(())
+    }
+}
+
+/// The squares of the norms of samples whose gradients are made.
+pub(super) struct Direct<'a> {
+    layer: &'a Layer<'a>,
+    /// Blocks of the bias.
+    of_bias: usize,
+}
+
+impl<'a> Direct<'a> {
+    pub(super) fn new(layer: &'a Layer<'a>, bias: bool) -> Self {
+        Self { layer, of_bias: if bias { layer.sizes.p.div_ceil(BLOCK) } else { 0 } }
+    }
+
+    /// Sums that a sample has.
+    fn each(&self) -> usize {
+        self.layer.tiles() + self.of_bias
+    }
+
+    /// Memory for the sums of all samples.
+    pub(super) fn bytes(&self) -> usize {
+        8 * self.layer.sizes.samples * self.each()
+    }
+
+    /// Makes those of all samples, or those of a list on the device: how many, and which.
+    pub(super) fn launch(&self, cx: &Context<'_>, sums: u64, list: u64, out: &Tensor) -> Result<()> {
+        const NAME: &str = "per_sample_norms";
+        /// Blocks that are enough for every device where each takes what is there, which may be nothing.
+        const ENOUGH: usize = 1 << 11;
+        let (samples, dtype) = (self.layer.sizes.samples, self.layer.x.dtype());
+        let args = self.layer.args(cx)?.u64(sums).u64(cx.at(out)?).u64(list).size(self.of_bias).finish();
+        let most = if list == 0 { i32::MAX as usize } else { ENOUGH };
+        let all = (samples * self.each()).min(most);
+        if all > 0 {
+            // The tile's stages, which the sums of warps take the place of.
+            cx.launch(NAME, format!("{NAME}_{dtype}"), grid([all, 1, 1])?, tile_bytes(dtype), &args)?;
+        }
+        cx.launch(NAME, "per_sample_norms_totals", by_warps(samples), 0, &args)
     }
 }

@@ -39,6 +39,7 @@ mod activation_grad;
 mod clip_linear_fused;
 mod clipped_grad;
 mod gather_columns;
+mod gram_norms;
 mod hadamard;
 mod kurtosis;
 mod linear_grad;
@@ -54,6 +55,7 @@ mod channel_factors;
 mod channel_step;
 mod int4;
 
+pub(crate) use clip_linear_fused::keeps;
 use gristmill_core::ops::Op;
 use gristmill_core::{Code, DType, Error, Result, Tensor};
 

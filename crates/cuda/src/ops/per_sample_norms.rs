@@ -12,5 +12,5 @@ pub(super) fn run(op: &PerSampleNorms, cx: &mut Context<'_>) -> Result<()> {
     }
     let args = layer.args(cx)?.u64(0).u64(0).u64(0).u64(0).finish();
     cx.launch("per_sample_norms", "per_sample_norms_check", strided(layer.sizes.samples), 0, &args)?;
-    layer.norms(cx, op.bias, &op.out)
+    layer.norms(cx, op.method, op.bias, &op.out)
 }

@@ -11,7 +11,9 @@ use crate::shim::{Build, compile, compiler, required};
 /// Runs the table, of these operations or all; fails with what went wrong.
 fn table(options: Options, ops: Option<&[&str]>) {
     let Some(device) = open(options) else { return };
-    let ops = ops.map(|ops| ops.iter().map(|&op| op.into()).collect());
+    // To look into one operation: GRISTMILL_OPS=nll,topk.
+    let asked = std::env::var("GRISTMILL_OPS").ok().map(|ops| ops.split(',').map(String::from).collect());
+    let ops = asked.or_else(|| ops.map(|ops| ops.iter().map(|&op| op.into()).collect()));
     let report = run(&device, &RunOptions { ops, seed: None }, |_| {}).unwrap();
     let [passed, failed, skipped] = report.counts();
     let wrong: Vec<_> = report.failures().map(ToString::to_string).collect();

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use gristmill_core::device::DeviceKind;
 use gristmill_core::{Code, DType, Device, DeviceInfo, Error, Result};
-use gristmill_cuda::Cuda;
 use gristmill_cuda::driver::{Driver, Gemm, Launch, Memory};
+use gristmill_cuda::{CACHE, Cuda};
 use half::{bf16, f16};
 
 use crate::shim::{Build, Kernels, load};
@@ -53,7 +53,8 @@ pub(crate) fn info() -> DeviceInfo {
         kind: DeviceKind::Software,
         driver: "fibers".into(),
         memory: None,
-        limits: Vec::new(),
+        // Of the layers of the table some have one gradient in half of it, and most several.
+        limits: vec![(CACHE, 80 << 10)],
         features: vec!["own-matmul".into()],
         supports: Cuda::supports,
     }

@@ -2,9 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use gristmill_core::ops::{MatmulOptions, NllOptions, Reduction};
+use gristmill_core::ops::{
+    ClipLinearOptions, ClipPath, ClipRule, MatmulOptions, NllOptions, NormsMethod, NormsOptions, Reduction,
+};
 use gristmill_core::rng::Philox;
-use gristmill_core::{DType, Device, DeviceInfo, Result, Tensor};
+use gristmill_core::{Code, DType, Device, DeviceInfo, Result, Tensor};
 use gristmill_cuda::Cuda;
 use gristmill_cuda::driver::{Driver, Launch, Memory};
 
@@ -169,4 +171,105 @@ fn entries_of_a_long_list() {
     };
     let Some([got, want]) = both(top) else { return };
     assert!(got == want);
+}
+
+/// What cancels has the bits of the gradient itself, and the rest has not.
+#[test]
+fn only_norms_whose_terms_cancel_are_made_of_gradients() {
+    // Forty samples of twelve rows, and one of two.
+    let (rows, [d, p]) = (482, [3, 2]);
+    let ends: Vec<u32> = (0..=40).map(|sample| 12 * sample).chain([482]).collect();
+    for dtype in [DType::F32, DType::Bf16] {
+        let norms = |device: &Device, method| {
+            let (mut x, mut dy) = (numbers(0, rows * d), numbers(1, rows * p));
+            // Of the last two rows, the inputs of the first are three times those of the second, nearly, and the gradients
+            // of the second minus three times those of the first.
+            let (last, but_one) = ((rows - 1) * d, (rows - 2) * d);
+            (0..d).for_each(|i| x[but_one + i] = 3.0 * x[last + i]);
+            x[last] += 0.01;
+            let (last, but_one) = ((rows - 1) * p, (rows - 2) * p);
+            (0..p).for_each(|i| dy[last + i] = -3.0 * dy[but_one + i]);
+            let x = device.tensor(x, [rows, d])?.cast(dtype)?;
+            let dy = device.tensor(dy, [rows, p])?.cast(dtype)?;
+            let options = NormsOptions { bias: false, method: Some(method) };
+            x.per_sample_norms(&dy, &device.tensor(ends.clone(), [42])?, options)?.to_vec::<f32>()
+        };
+        let Some([gram, want]) = both(|device| norms(device, NormsMethod::Gram)) else { return };
+        let Some([direct, _]) = both(|device| norms(device, NormsMethod::Direct)) else { return };
+        for (got, want) in gram.iter().zip(&want) {
+            assert!((got / want - 1.0).abs() < 1e-5, "{got} instead of {want}");
+        }
+        assert_eq!(gram[40].to_bits(), direct[40].to_bits());
+        assert!(gram[..40].iter().zip(&direct).any(|(a, b)| a.to_bits() != b.to_bits()), "{gram:?}");
+    }
+}
+
+/// More tiles of rows than blocks share them, and more columns than are added up one after the other.
+#[test]
+fn norms_of_many_rows_and_columns_are_those_of_the_gradient() {
+    for (rows, [d, p]) in [(1300, [160, 120]), (20, [600, 1100])] {
+        let norms = |device: &Device| {
+            let x = tensor(device, 0, [rows, d], DType::F32)?;
+            let dy = tensor(device, 1, [rows, p], DType::F32)?;
+            let options = NormsOptions { bias: true, method: Some(NormsMethod::Gram) };
+            x.per_sample_norms(&dy, &device.tensor(vec![0u32, rows as u32], [2])?, options)?.to_vec::<f32>()
+        };
+        let Some([got, want]) = both(norms) else { return };
+        assert!((got[0] / want[0] - 1.0).abs() < 1e-6, "{got:?} instead of {want:?}");
+    }
+}
+
+/// The method of fewest operations is on the device, and those made directly are few enough blocks that find nothing.
+#[test]
+fn norms_by_products_of_rows_are_what_is_launched_where_they_are_fewer_operations() {
+    let names = |rows: usize, [d, p]: [usize; 2]| -> Vec<String> {
+        let launches = launches(|device| {
+            let (x, dy) = (device.empty(DType::Bf16, [rows, d])?, device.empty(DType::Bf16, [rows, p])?);
+            let offsets = device.empty(DType::U32, [3])?;
+            x.per_sample_norms(&dy, &offsets, NormsOptions::default()).map(drop)
+        });
+        launches.into_iter().map(|l| format!("{} {:?}", l.kernel, l.grid)).collect()
+    };
+    let steps = |steps: &[(&str, [u32; 3])]| -> Vec<String> {
+        steps.iter().map(|(step, grid)| format!("per_sample_norms_{step} {grid:?}")).collect()
+    };
+    let gram = [
+        ("check", [1, 1, 1]),
+        ("means_bf16", [32 + 16, 2, 1]),
+        ("centre_bf16", [500, 1, 1]),
+        ("products_bf16", [4, 8, 1]),
+        ("terms", [2, 1, 1]),
+        ("bf16", [64, 1, 1]),
+        ("totals", [1, 1, 1]),
+    ];
+    assert_eq!(names(500, [1024, 512]), steps(&gram));
+    let direct = [("check", [1, 1, 1]), ("bf16", [2, 1, 1]), ("totals", [1, 1, 1])];
+    assert_eq!(names(500, [64, 32]), steps(&direct));
+}
+
+/// Gradients are kept while half of the second-level cache holds one, and as many together as it holds.
+#[test]
+fn gradients_are_kept_where_the_cache_holds_them() {
+    let clip = |device: &Device, [d, p]: [usize; 2], path| {
+        let (x, dy) = (device.empty(DType::F32, [5000, d])?, device.empty(DType::F32, [5000, p])?);
+        let (offsets, grad) = (device.empty(DType::U32, [6])?, device.empty(DType::F32, [p, d])?);
+        let options =
+            ClipLinearOptions { bias: None, weights: None, max_norm: 1.0, rule: ClipRule::Flat, path };
+        x.clip_linear_fused(&dy, &offsets, &grad, options).map(|out| out.path)
+    };
+    // 40 KiB, of which a gradient of 64 x 80 has half.
+    let kept = launches(|device| {
+        assert_eq!(clip(device, [80, 64], None)?, ClipPath::Fused);
+        Ok(())
+    });
+    let grids: Vec<_> = kept.iter().filter(|l| l.kernel.contains("_keep_")).map(|l| l.grid[0]).collect();
+    assert_eq!(grids, [2, 2, 1]);
+    launches(|device| {
+        // One element more than there is room for.
+        assert_eq!(clip(device, [128, 81], None)?, ClipPath::TwoPhase);
+        let refused = clip(device, [128, 81], Some(ClipPath::Fused)).unwrap_err();
+        assert_eq!(refused.code(), Code::Unsupported);
+        assert!(refused.message().contains("41472 bytes"), "{refused}");
+        Ok(())
+    });
 }

@@ -125,7 +125,7 @@ mod tests {
             memory: None,
             limits: Vec::new(),
             features: Vec::new(),
-            supports: |_| Support::Native,
+            supports: |_, _| Support::Native,
         }
     }
 

@@ -1,33 +1,32 @@
-use gristmill_core::ops::{ClipLinearFused, ClipPath};
+use gristmill_core::ops::{ClipLinearFused, ClipPath, NormsMethod};
 use gristmill_core::{Result, Tensor};
 
 use super::Run;
-use super::linear_grad::{Gradient, Layer, Target};
+use super::linear_grad::{Fresh, Gradient, Layer, Numbers};
 use crate::window::{Window, pieces};
 
 pub(super) fn run(run: &mut Run, op: &ClipLinearFused) -> Result<()> {
     let layer = Layer { x: &op.x, dy: &op.dy, offsets: &op.offsets, sizes: op.sizes() };
     let samples = layer.sizes.samples;
     layer.check(run, op.weights.as_ref())?;
+    if op.path == ClipPath::TwoPhase {
+        layer.norms(run, NormsMethod::fewest_operations(layer.sizes), op.bias.is_some(), &op.norms)?;
+        factors(run, op, (0, samples))?;
+        let factors = Some(&Numbers::Tensor(&op.factors));
+        layer.weight(run, (0, samples), factors, &Numbers::Tensor(&op.grad), Fresh::Add)?;
+        let bias = op.bias.as_ref().map(Numbers::Tensor);
+        return bias.map_or(Ok(()), |bias| layer.bias(run, (0, samples), factors, &bias, Fresh::Add));
+    }
     let gradient = Gradient::new(run, layer.sizes, op.bias.is_some())?;
     for sample in 0..samples {
-        gradient.measure(run, &layer, sample, &op.norms)?;
-        if op.path == ClipPath::Fused {
-            factors(run, op, (sample, 1))?;
-            add(run, &gradient.weight, &op.factors, sample, &op.grad)?;
-            if let (Some(of_sample), Some(bias)) = (&gradient.bias, &op.bias) {
-                add(run, of_sample, &op.factors, sample, bias)?;
-            }
+        gradient.measure(run, &layer, sample, &op.norms, None)?;
+        factors(run, op, (sample, 1))?;
+        add(run, &gradient.weight, &op.factors, sample, &op.grad)?;
+        if let (Some(of_sample), Some(bias)) = (&gradient.bias, &op.bias) {
+            add(run, of_sample, &op.factors, sample, bias)?;
         }
     }
     gradient.done(run);
-    if op.path == ClipPath::TwoPhase {
-        factors(run, op, (0, samples))?;
-        layer.weight(run, (0, samples), Some(&op.factors), &Target::Tensor(&op.grad), false)?;
-        if let Some(bias) = &op.bias {
-            layer.bias(run, (0, samples), Some(&op.factors), &Target::Tensor(bias), false)?;
-        }
-    }
     Ok(())
 }
 

@@ -1,18 +1,30 @@
 //! What the operations on per-sample gradients of a linear layer share. See `shaders/clipped_grad.wgsl`.
 
-use gristmill_core::ops::LinearSizes;
+use gristmill_core::ops::{LinearSizes, NormsMethod};
 use gristmill_core::{Result, Tensor};
 
 use super::matmul::{FLOPS_PER_BYTE, TILE_COLUMNS, TILE_ROWS};
-use super::{Run, dtype, fits_row};
+use super::{Run, dtype, fits_row, gram_norms};
+use crate::kernel::Kernel;
 use crate::window::{Window, pieces};
 
 /// Workgroups in one dimension of a dispatch at most.
 const GROUPS: usize = 65_535;
 /// Floating-point operations of one dispatch at most: a fraction of a second on a slow adapter.
-const FLOPS: usize = 1 << 36;
+pub(super) const FLOPS: usize = 1 << 36;
 /// Elements whose squares a workgroup adds up, as in `shaders/per_sample_norms.wgsl`.
 const SQUARES: usize = 8192;
+
+/// What becomes of the numbers that sums are added to, as in `shaders/clipped_grad.wgsl`.
+#[derive(Clone, Copy)]
+pub(super) enum Fresh {
+    /// They stay.
+    Add,
+    /// They do not matter.
+    Write,
+    /// They do not matter, and are not written if all factors are 0.
+    WriteTaken,
+}
 
 /// The operands that they share.
 pub(super) struct Layer<'a> {
@@ -22,22 +34,38 @@ pub(super) struct Layer<'a> {
     pub(super) sizes: LinearSizes,
 }
 
-/// What sums are added to, or written to: elements of a tensor or of scratch memory.
-pub(super) enum Target<'a> {
+/// Elements of a tensor or of scratch memory.
+pub(super) enum Numbers<'a> {
     Tensor(&'a Tensor),
     Scratch(&'a wgpu::Buffer),
 }
 
-impl Target<'_> {
+impl Numbers<'_> {
     fn window(&self, run: &Run, first: usize, len: usize) -> Result<Window> {
         match self {
-            Target::Tensor(tensor) => Window::of(tensor, run.buffers, first, len),
-            Target::Scratch(buffer) => Ok(Window::cut(buffer, 4 * first as u64, 4 * len as u64, 4)),
+            Numbers::Tensor(tensor) => Window::of(tensor, run.buffers, first, len),
+            Numbers::Scratch(buffer) => Ok(Window::cut(buffer, 4 * first as u64, 4 * len as u64, 4)),
         }
     }
 }
 
 impl Layer<'_> {
+    /// Squares of the norms of all samples.
+    pub(super) fn norms(&self, run: &mut Run, method: NormsMethod, bias: bool, out: &Tensor) -> Result<()> {
+        let LinearSizes { d, p, samples, .. } = self.sizes;
+        let flags = match method {
+            NormsMethod::Gram if d * p > 0 && samples > 0 => Some(gram_norms::norms(run, self, bias, out)?),
+            _ => None,
+        };
+        let gradient = Gradient::new(run, self.sizes, bias)?;
+        for sample in 0..samples {
+            gradient.measure(run, self, sample, out, flags.as_ref())?;
+        }
+        gradient.done(run);
+        flags.into_iter().for_each(|flags| run.ctx.done_with(flags));
+        Ok(())
+    }
+
     /// Samples whose offsets, and whose weights, break the contract are faults.
     pub(super) fn check(&self, run: &mut Run, weights: Option<&Tensor>) -> Result<()> {
         let slot = run.ctx.fault_slot(run.serial)?;
@@ -65,27 +93,27 @@ impl Layer<'_> {
             .run(run.ctx, samples.div_ceil(256), 4 * samples as u64)
     }
 
-    fn offsets(&self, run: &Run) -> Result<Window> {
+    pub(super) fn offsets(&self, run: &Run) -> Result<Window> {
         fits_row(run, self.sizes.samples + 1)?;
         Window::of(self.offsets, run.buffers, 0, self.sizes.samples + 1)
     }
 
     /// Rows that a binding shows at a time, and one that has none if there are none at all.
-    fn windows(&self, run: &Run) -> Result<Vec<(usize, usize)>> {
+    pub(super) fn windows(&self, run: &Run) -> Result<Vec<(usize, usize)>> {
         let LinearSizes { rows, d, p, .. } = self.sizes;
         let fits = fits_row(run, d.max(p))?;
         Ok(if rows == 0 { vec![(0, 0)] } else { pieces(rows, fits).collect() })
     }
 
     /// Adds the gradients of the weight of some samples, each with its factor if there are factors, to `[p, d]` numbers;
-    /// or writes their sum, if `fresh`.
+    /// or writes their sum.
     pub(super) fn weight(
         &self,
         run: &mut Run,
         samples: (usize, usize),
-        factors: Option<&Tensor>,
-        to: &Target,
-        fresh: bool,
+        factors: Option<&Numbers>,
+        to: &Numbers,
+        fresh: Fresh,
     ) -> Result<()> {
         let LinearSizes { d, p, .. } = self.sizes;
         if d * p == 0 {
@@ -112,7 +140,7 @@ impl Layer<'_> {
                     .read(&x)
                     .param("factors_at", 0);
                 if let Some(factors) = factors {
-                    let factors = Window::of(factors, run.buffers, 0, self.sizes.samples)?;
+                    let factors = factors.window(run, 0, self.sizes.samples)?;
                     kernel = kernel.read(&factors).param("factors_at", factors.at);
                 }
                 let grid = [d.div_ceil(TILE_COLUMNS) as u32, shown.div_ceil(TILE_ROWS) as u32, 1];
@@ -129,7 +157,7 @@ impl Layer<'_> {
                     .param("x_at", x.at)
                     .param("dy_at", dy.at)
                     .param("out_at", out.at)
-                    .param("fresh", (fresh && i == 0).into())
+                    .param("fresh", if i == 0 { fresh as u32 } else { Fresh::Add as u32 })
                     .run_grid(run.ctx, grid, 2 * (rows * shown) as u64 * d as u64 / FLOPS_PER_BYTE)?;
             }
         }
@@ -141,9 +169,9 @@ impl Layer<'_> {
         &self,
         run: &mut Run,
         samples: (usize, usize),
-        factors: Option<&Tensor>,
-        to: &Target,
-        fresh: bool,
+        factors: Option<&Numbers>,
+        to: &Numbers,
+        fresh: Fresh,
     ) -> Result<()> {
         let p = self.sizes.p;
         let (offsets, windows) = (self.offsets(run)?, self.windows(run)?);
@@ -161,7 +189,7 @@ impl Layer<'_> {
                 .write(&out)
                 .param("factors_at", 0);
             if let Some(factors) = factors {
-                let factors = Window::of(factors, run.buffers, 0, self.sizes.samples)?;
+                let factors = factors.window(run, 0, self.sizes.samples)?;
                 kernel = kernel.read(&factors).param("factors_at", factors.at);
             }
             kernel
@@ -173,7 +201,7 @@ impl Layer<'_> {
                 .count("outputs", p)
                 .param("dy_at", dy.at)
                 .param("out_at", out.at)
-                .param("fresh", (fresh && i == 0).into())
+                .param("fresh", if i == 0 { fresh as u32 } else { Fresh::Add as u32 })
                 .unused(&["d", "output0", "shown", "x_at"])
                 .run(run.ctx, p.div_ceil(256), (rows * p * self.dy.dtype().size()) as u64)?;
         }
@@ -204,29 +232,43 @@ impl Gradient {
             .for_each(|b| run.ctx.done_with(b));
     }
 
-    /// Makes the gradient of a sample, and the square of its norm.
-    pub(super) fn measure(&self, run: &mut Run, layer: &Layer, sample: usize, to: &Tensor) -> Result<()> {
+    /// Makes the gradient of a sample, and the square of its norm; or nothing, if the sample has a flag that is 0.
+    pub(super) fn measure(
+        &self,
+        run: &mut Run,
+        layer: &Layer,
+        sample: usize,
+        to: &Tensor,
+        flags: Option<&wgpu::Buffer>,
+    ) -> Result<()> {
         let LinearSizes { d, p, .. } = layer.sizes;
-        layer.weight(run, (sample, 1), None, &Target::Scratch(&self.weight), true)?;
-        let mut count = self.squares(run, &self.weight, p * d, 0)?;
+        let fresh = if flags.is_some() { Fresh::WriteTaken } else { Fresh::Write };
+        let factors = flags.map(Numbers::Scratch);
+        layer.weight(run, (sample, 1), factors.as_ref(), &Numbers::Scratch(&self.weight), fresh)?;
+        let flag = flags.map(|flags| (flags, sample));
+        let mut count = self.squares(run, &self.weight, p * d, 0, flag)?;
         if let Some(bias) = &self.bias {
-            layer.bias(run, (sample, 1), None, &Target::Scratch(bias), true)?;
-            count = self.squares(run, bias, p, count)?;
+            layer.bias(run, (sample, 1), factors.as_ref(), &Numbers::Scratch(bias), fresh)?;
+            count = self.squares(run, bias, p, count, flag)?;
         }
         let (partials, out) = (Window::whole(&self.partials), Window::of(to, run.buffers, sample, 1)?);
-        run.ctx
-            .kernel("per_sample_norms")
-            .def("STAGE", "total")
-            .read(&partials)
-            .write(&out)
-            .count("len", count)
-            .param("partials_at", 0)
-            .param("out_at", out.at)
-            .run(run.ctx, 1, 4 * count as u64)
+        let kernel = run.ctx.kernel("per_sample_norms").def("STAGE", "total").read(&partials).write(&out);
+        flagged(kernel, flag).count("len", count).param("partials_at", 0).param("out_at", out.at).run(
+            run.ctx,
+            1,
+            4 * count as u64,
+        )
     }
 
     /// Sums of squares of so many numbers, behind `before` others; gives how many there are then.
-    fn squares(&self, run: &mut Run, x: &wgpu::Buffer, len: usize, before: usize) -> Result<usize> {
+    fn squares(
+        &self,
+        run: &mut Run,
+        x: &wgpu::Buffer,
+        len: usize,
+        before: usize,
+        flag: Option<(&wgpu::Buffer, usize)>,
+    ) -> Result<usize> {
         let partials = Window::whole(&self.partials);
         let mut count = before;
         // Whole workgroups in each piece, so that there are no more sums than for one.
@@ -234,17 +276,23 @@ impl Gradient {
         for (first, len) in pieces(len, most) {
             let x = Window::cut(x, 4 * first as u64, 4 * len as u64, 4);
             let groups = len.div_ceil(SQUARES);
-            run.ctx
-                .kernel("per_sample_norms")
-                .def("STAGE", "squares")
-                .read(&x)
-                .write(&partials)
-                .count("len", len)
-                .param("x_at", x.at)
-                .count("partials_at", count)
-                .run(run.ctx, groups, 4 * len as u64)?;
+            let kernel = run.ctx.kernel("per_sample_norms").def("STAGE", "squares").read(&x).write(&partials);
+            flagged(kernel, flag).count("len", len).param("x_at", x.at).count("partials_at", count).run(
+                run.ctx,
+                groups,
+                4 * len as u64,
+            )?;
             count += groups;
         }
         Ok(count)
+    }
+}
+
+/// Lets a kernel do nothing if the flag of this number is 0.
+fn flagged(kernel: Kernel, flag: Option<(&wgpu::Buffer, usize)>) -> Kernel {
+    let kernel = kernel.flag("FLAGS", flag.is_some());
+    match flag {
+        Some((flags, number)) => kernel.read(&Window::whole(flags)).count("flag", number),
+        None => kernel.param("flag", 0),
     }
 }

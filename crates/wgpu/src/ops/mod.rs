@@ -43,6 +43,7 @@ mod activation_grad;
 mod clip_linear_fused;
 mod clipped_grad;
 mod gather_columns;
+mod gram_norms;
 mod hadamard;
 mod kurtosis;
 mod linear_grad;
@@ -60,10 +61,11 @@ mod channel_step;
 mod int4;
 
 use gristmill_core::device::{Buffers, Support};
-use gristmill_core::ops::{NormsMethod, Op, PayloadNorm, PerSampleNorms, TopkAggregate, TopkEncode};
-use gristmill_core::{Code, DType, Error, Result};
+use gristmill_core::ops::{Op, PayloadNorm, TopkAggregate, TopkEncode};
+use gristmill_core::{Code, DType, DeviceInfo, Error, Result, Tensor};
 
-use crate::context::Context;
+use crate::context::{Context, window_bytes};
+use crate::probe::BINDING_BYTES;
 use crate::window::Window;
 
 /// What an operation is run with.
@@ -132,12 +134,15 @@ pub(crate) fn run(ctx: &mut Context, serial: u64, op: &Op, buffers: &Buffers) ->
 }
 
 /// Whether an operation can run here.
-pub(crate) fn supports(op: &Op) -> Support {
+pub(crate) fn supports(info: &DeviceInfo, op: &Op) -> Support {
     let tensors = [op.reads(), op.writes()].concat();
     if tensors.iter().any(|t| t.dtype() == DType::F64) {
         return Support::Unsupported("WGSL has no f64; cast on the CPU, or compute there".into());
     }
     match op {
+        Op::EmbeddingNorms(op) => fits(info, ("dy", &op.dy), &op.ids),
+        Op::ClippedEmbeddingGrad(op) => fits(info, ("dy", &op.dy), &op.ids),
+        Op::TiedNorms(op) => fits(info, ("e", &op.e), &op.ids),
         Op::Topk(op) if op.k > topk::MOST => {
             Support::Unsupported(format!("at most {} entries of a chunk on wgpu, given {}", topk::MOST, op.k))
         }
@@ -150,9 +155,6 @@ pub(crate) fn supports(op: &Op) -> Support {
             if payloads.len() > topk_encode::MOST =>
         {
             Support::Unsupported(format!("at most {} words of payloads on wgpu", topk_encode::MOST))
-        }
-        Op::PerSampleNorms(PerSampleNorms { method: NormsMethod::Gram, .. }) => {
-            Support::Unsupported("norms by products of rows are found on the CPU alone".into())
         }
         Op::Fill(_)
         | Op::Copy(_)
@@ -183,9 +185,6 @@ pub(crate) fn supports(op: &Op) -> Support {
         | Op::ClipFactors(_)
         | Op::SegmentProduct(_)
         | Op::ClippedSum(_)
-        | Op::EmbeddingNorms(_)
-        | Op::ClippedEmbeddingGrad(_)
-        | Op::TiedNorms(_)
         | Op::GaussianNoise(_)
         | Op::GridSum(_)
         | Op::PerSampleNorms(_)
@@ -205,6 +204,18 @@ pub(crate) fn supports(op: &Op) -> Support {
         | Op::Int4Pack(_)
         | Op::Int4Unpack(_) => Support::Native,
         other => Support::Unsupported(format!("the wgpu backend does not do {}", other.name())),
+    }
+}
+
+/// Whether bindings of a device of this description show all of a tensor with a row for each id, and of what links the rows.
+fn fits(info: &DeviceInfo, (name, tensor): (&str, &Tensor), ids: &Tensor) -> Support {
+    let most = info.limit(BINDING_BYTES).map_or(u64::MAX, window_bytes) / 4;
+    let too_long = [(name, tensor.len()), ("ids", 2 * ids.len())].into_iter().find(|(_, n)| *n as u64 > most);
+    match too_long {
+        None => Support::Native,
+        Some((name, n)) => Support::Unsupported(format!(
+            "{name} in {n} words on wgpu, more than the {most} that one binding of this device shows"
+        )),
     }
 }
 

@@ -4,6 +4,7 @@
 mod conformance;
 mod device;
 mod large;
+mod norms;
 
 use std::ops::Deref;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
