@@ -32,7 +32,7 @@ pub mod dp_sgd;
 mod error;
 pub mod jobs;
 pub mod layers;
-mod linalg;
+pub mod linalg;
 pub mod lost;
 pub mod method;
 pub mod mix;

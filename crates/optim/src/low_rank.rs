@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::accumulate::Sum;
 use crate::channel::{Channels, Scaled};
 use crate::kept::{Keeping, Kept};
-use crate::linalg::{RangeOptions, f32_of, leading_vectors, range_find};
+use crate::linalg::{RangeOptions, f32_of, leading_vectors, range_find, rotate};
 use crate::subspace::{Basis, Subspace};
 use crate::{ProjType, RandomProjector, Refresh, StateType, moments};
 
@@ -165,8 +165,8 @@ impl LowRank {
                         Basis::Random(_) => self.draw(gradient.device(), step.seed)?,
                     }
                 }
-                if let [basis] = &self.bases[..] {
-                    return self.step_at_once(weight, gradient, basis, step);
+                if let ([basis], None) = (&self.bases[..], &self.channels) {
+                    return self.step_at_once(weight, gradient, &basis.numbers()?, step);
                 }
                 self.inner(gradient)?
             }
@@ -211,8 +211,8 @@ impl LowRank {
     fn project(&self, gradient: &Tensor, bases: &[Tensor]) -> Result<Tensor> {
         let transposed = MatmulOptions { trans_a: true, ..Default::default() };
         match self.sides {
-            Sides::Left => gradient.matmul(&bases[0], transposed),
-            Sides::Right => gradient.matmul(&bases[0], MatmulOptions::default()),
+            Sides::Left => rotate(gradient, &bases[0], false),
+            Sides::Right => rotate(gradient, &bases[0], true),
             Sides::Both => {
                 bases[0].matmul(&gradient.matmul(&bases[1], MatmulOptions::default())?, transposed)
             }
