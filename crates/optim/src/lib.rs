@@ -11,8 +11,8 @@
 //! An [`Optimizer`] holds parameters in groups, each with an algorithm and its options; embeddings and norms usually go
 //! with AdamW whatever the matrices do. Moments are `f32`, `bf16` or codes of 8 bits ([`StateType`]).
 //!
-//! Everything is composed of operations of a device: matrix products, [`gristmill_core::ops::Adamw`], and what this crate
-//! adds in [`linalg`]. Gradients and weights never leave it. What the host sees is small: a norm for each gradient, and at
+//! Everything is composed of operations of a device: matrix products, [`gristmill_core::ops::Adamw`], the step in a subspace
+//! [`gristmill_core::ops::LowRankAdam`], and what this crate adds in [`linalg`]. Gradients and weights never leave it. What the host sees is small: a norm for each gradient, and at
 //! a refresh the Gram matrices of a few hundred columns.
 //!
 //! ```

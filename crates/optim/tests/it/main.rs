@@ -9,6 +9,7 @@ mod identities;
 mod import;
 mod input;
 mod peers;
+mod rounding;
 
 use gristmill_core::{Device, Tensor};
 use gristmill_optim::{Algorithm, Group, Optimizer, OptimizerOptions};
