@@ -153,7 +153,10 @@ export interface OptimizerOptions {
   parity?: boolean;
   /** Whether refreshes are spread over the steps of a gap. @defaultValue false */
   stagger?: boolean;
-  /** Whether weights of AdamW and APOLLO and moments are rounded to `bf16` at random, right on average. @defaultValue true */
+  /**
+   * Whether moments, and weights of AdamW, of {@link Apollo} and of those with a basis of one side, are rounded to `bf16` at
+   * random, right on average; other weights are rounded to the nearest. @defaultValue true
+   */
   stochasticRounding?: boolean;
   /** What random numbers are drawn with. @defaultValue 0 */
   seed?: number;

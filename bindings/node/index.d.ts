@@ -344,6 +344,8 @@ export declare class TensorHandle {
   matmul(b: TensorHandle, transA: boolean, transB: boolean, alpha: number, dtype?: string | undefined | null): TensorHandle
   /** A matrix product added to what is there. */
   matmulInto(a: TensorHandle, b: TensorHandle, transA: boolean, transB: boolean, alpha: number, beta: number): void
+  /** The product with its own transpose, and what is added to it. */
+  gram(columns: boolean, alpha: number, c: TensorHandle | undefined | null, beta: number, dtype?: string | undefined | null): TensorHandle
   /** A sum, maximum or sum of squares of every row. */
   rowReduce(reduction: string): TensorHandle
   /** The norm of every column. */

@@ -15,9 +15,9 @@
 //!
 //! [`LostLinear`] is no optimizer but a layer: a thin product beside a few whole columns, whose parameters are fewer.
 //!
-//! Everything is composed of operations of a device: matrix products, [`gristmill_core::ops::Adamw`], and what this crate
-//! adds in [`linalg`]. Gradients and weights never leave it. What the host sees is small: a norm for each gradient, and at
-//! a refresh the Gram matrices of a few hundred columns.
+//! Everything is composed of operations of a device: matrix products, [`gristmill_core::ops::Adamw`], the step in a subspace
+//! [`gristmill_core::ops::LowRankAdam`], and what this crate adds in [`linalg`]. Gradients and weights never leave it. What
+//! the host sees is small: a norm for each gradient, and at a refresh the Gram matrices of a few hundred columns.
 //!
 //! ```
 //! use gristmill_optim::{Algorithm, GaLoreOptions, Group, Optimizer, OptimizerOptions};

@@ -48,7 +48,7 @@ fn nothing_of_a_document_depends_on_its_batch() {
 /// A library is asked for the right products: here one that does what BLAS defines.
 #[test]
 fn the_table_holds_with_a_library_for_products() {
-    table(Options { library: true, ..Options::default() }, Some(&["matmul"]));
+    table(Options { library: true, ..Options::default() }, Some(&["matmul", "gram", "low_rank_adam"]));
 }
 
 /// Set in the process that has libasan loaded.

@@ -12,6 +12,7 @@ mod input;
 mod lost;
 mod osp;
 mod peers;
+mod rounding;
 
 use gristmill_core::{Device, Tensor};
 use gristmill_optim::{Algorithm, Group, Optimizer, OptimizerOptions};

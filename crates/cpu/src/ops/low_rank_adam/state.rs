@@ -15,7 +15,7 @@ const WORDS: usize = BLOCK / 4;
 pub(super) enum State<'a> {
     F32([&'a mut [f32]; 2]),
     Bf16([&'a mut [bf16]; 2]),
-    Int8 { codes: [&'a mut [u32]; 2], absmax: [&'a mut [f32]; 2], tables: [Table; 2] },
+    Int8 { codes: [&'a mut [u32]; 2], absmax: [&'a mut [f32]; 2], tables: Box<[Table; 2]> },
 }
 
 impl<'a> State<'a> {
@@ -32,7 +32,7 @@ impl<'a> State<'a> {
                 State::Int8 {
                     codes: codes.split_at_mut(WORDS * blocks).into(),
                     absmax: absmax.split_at_mut(blocks).into(),
-                    tables: tables(access.input::<f32>(maps)?),
+                    tables: Box::new(tables(access.input::<f32>(maps)?)),
                 }
             }
         })
