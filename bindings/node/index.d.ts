@@ -539,6 +539,7 @@ export declare function lawFit(options: string, cancel: CancelHandle): Promise<s
 
 /** The leading singular vectors, exactly. */
 export declare function leadingVectors(x: TensorHandle, rank: number, right: boolean): Promise<TensorHandle>
+
 /** The layer of a file that `save` gave. */
 export declare function loadLost(device: DeviceHandle, file: Uint8Array): Promise<LostHandle>
 
