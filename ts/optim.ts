@@ -546,7 +546,9 @@ export function optimizerMemory(options: OptimizerMemoryOptions): OptimizerMemor
   ] as const);
   // What it is where it has another name in the engine.
   const how = {
-    ...{ algorithm: name === 'lost' || name === 'apollo-mini' ? { name: 'adamw' } : algorithm(name, options) },
+    ...{
+      algorithm: name === 'lost' || name === 'apollo-mini' ? { name: 'adamw' } : algorithm(name, options),
+    },
     ...(name === 'lost' && { lost: pick(options, ['rank', 'sparsity']) }),
     ...(name === 'apollo-mini' && { algorithm: algorithm('apollo', { ...options, mini: true }) }),
   };
