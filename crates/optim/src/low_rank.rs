@@ -9,6 +9,10 @@ use crate::{CondaOptions, GaLoreOptions, ProjType, Refresh, StateType, moments};
 /// Bases whose agreement Q-GaLore looks at.
 const QUEUE: usize = 5;
 
+/// Dimensions up to which a step is one operation. Beyond, products of the whole matrix are as fast or faster: a block of
+/// rows meets more of the basis than a cache holds.
+const AT_ONCE: usize = 256;
+
 /// Which sides of a matrix have a basis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sides {
@@ -191,7 +195,9 @@ impl LowRank {
                         Basis::Momentum => self.turn(gradient, &step.rule)?,
                     }
                 }
-                if let [basis] = &self.bases[..] {
+                if let [basis] = &self.bases[..]
+                    && self.rank <= AT_ONCE
+                {
                     return self.step_at_once(weight, gradient, basis, step);
                 }
                 self.inner(gradient)?
