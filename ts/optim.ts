@@ -154,8 +154,9 @@ export interface OptimizerOptions {
   /** Whether refreshes are spread over the steps of a gap. @defaultValue false */
   stagger?: boolean;
   /**
-   * Whether moments, and weights of AdamW, of {@link Apollo} and of those with a basis of one side, are rounded to `bf16` at
-   * random, right on average; other weights are rounded to the nearest. @defaultValue true
+   * Whether moments, and weights of AdamW, of {@link Apollo}, and of those with a basis of one side and at most 256
+   * dimensions, are rounded to `bf16` at random, right on average; other weights are rounded to the nearest.
+   * @defaultValue true
    */
   stochasticRounding?: boolean;
   /** What random numbers are drawn with. @defaultValue 0 */

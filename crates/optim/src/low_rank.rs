@@ -12,6 +12,10 @@ use crate::{ProjType, RandomProjector, Refresh, StateType, moments};
 /// Bases whose agreement Q-GaLore looks at.
 const QUEUE: usize = 5;
 
+/// Dimensions up to which a step is one operation. Beyond, products of the whole matrix are as fast or faster: a block of
+/// rows meets more of the basis than a cache holds.
+const AT_ONCE: usize = 256;
+
 /// Which sides of a matrix have a basis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sides {
@@ -165,7 +169,9 @@ impl LowRank {
                         Basis::Random(_) => self.draw(gradient.device(), step.seed)?,
                     }
                 }
-                if let ([basis], None) = (&self.bases[..], &self.channels) {
+                if let ([basis], None) = (&self.bases[..], &self.channels)
+                    && self.rank <= AT_ONCE
+                {
                     return self.step_at_once(weight, gradient, &basis.numbers()?, step);
                 }
                 self.inner(gradient)?

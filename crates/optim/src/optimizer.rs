@@ -28,8 +28,9 @@ pub struct OptimizerOptions {
     /// implementations do all of them in one step.
     pub stagger: bool,
     /// Whether numbers are rounded to `bf16` at random, so that small updates count on average, rather than to the nearest.
-    /// So by default. Moments, and weights of AdamW, of APOLLO, and of those with a basis of one side; other weights are
-    /// rounded to the nearest, and so are steps along gradients that were accumulated in a subspace.
+    /// So by default. Moments, and weights of AdamW, of APOLLO, and of those with a basis of one side and at most 256
+    /// dimensions; other weights are rounded to the nearest, and so are steps along gradients that were accumulated in a
+    /// subspace.
     pub stochastic_rounding: bool,
     /// What random numbers are drawn with.
     pub seed: u64,
