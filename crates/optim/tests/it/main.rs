@@ -14,16 +14,17 @@ mod osp;
 mod peers;
 mod rounding;
 
+use gristmill_conformance::Opened;
 use gristmill_core::{Device, Tensor};
 use gristmill_optim::{Algorithm, Group, Optimizer, OptimizerOptions};
 
 /// The devices of this machine that can be tested on.
-fn devices() -> Vec<Device> {
-    let mut devices = vec![gristmill_cpu::open().unwrap()];
+fn devices() -> Vec<Opened> {
+    let mut devices = vec![Opened::from(gristmill_cpu::open().unwrap())];
     let adapter = gristmill_wgpu::probe().into_iter().find(|a| a.unusable.is_none());
     let required = std::env::var("GRISTMILL_REQUIRE").is_ok_and(|r| r.split(',').any(|part| part == "wgpu"));
     assert!(adapter.is_some() || !required, "wgpu is required, and there is no adapter");
-    devices.extend(adapter.map(|a| gristmill_wgpu::open(a.index, Default::default()).unwrap()));
+    devices.extend(adapter.map(|a| gristmill_wgpu::open(a.index, Default::default()).unwrap().into()));
     devices
 }
 

@@ -12,36 +12,18 @@ mod oracle;
 mod sensitivity;
 
 use std::collections::BTreeMap;
-use std::ops::Deref;
 
+use gristmill_conformance::Opened;
 use gristmill_core::Device;
 use gristmill_privacy::dp_sgd::{Clipping, DpSgd, DpSgdOptions, Gradient, NoiseSource};
 
-/// A device for a test: its thread has ended, and with it all use of the driver, when the test has. A driver that is in
-/// use while the process ends may crash.
-struct Opened(Device);
-
-impl Deref for Opened {
-    type Target = Device;
-
-    fn deref(&self) -> &Device {
-        &self.0
-    }
-}
-
-impl Drop for Opened {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
-
 /// The devices of this machine that can be tested on.
 fn devices() -> Vec<Opened> {
-    let mut devices = vec![Opened(gristmill_cpu::open().unwrap())];
+    let mut devices = vec![Opened::from(gristmill_cpu::open().unwrap())];
     let adapter = gristmill_wgpu::probe().into_iter().find(|a| a.unusable.is_none());
     let required = std::env::var("GRISTMILL_REQUIRE").is_ok_and(|r| r.split(',').any(|part| part == "wgpu"));
     assert!(adapter.is_some() || !required, "wgpu is required, and there is no adapter");
-    devices.extend(adapter.map(|a| Opened(gristmill_wgpu::open(a.index, Default::default()).unwrap())));
+    devices.extend(adapter.map(|a| gristmill_wgpu::open(a.index, Default::default()).unwrap().into()));
     devices
 }
 
