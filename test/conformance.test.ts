@@ -348,7 +348,7 @@ test('the devices that must be here are', () => {
 });
 
 test('there is a sample of every operation that tensors have', () => {
-  expect(new Set(samples.map((s) => s.op)).size).toBe(39);
+  expect(new Set(samples.map((s) => s.op)).size).toBe(41);
   expect(samples.length).toBeGreaterThan(60);
 });
 

@@ -151,7 +151,6 @@ const VARIANTS: &[(&str, &[Choice])] = &[
         &[("STAGE", &["weight"]), ("X", FLOATS), ("TRANS_A", &["1"]), ("TRANS_B", &["0"]), ("FACTORS", FLAG)],
     ),
     ("clipped_grad", &[("STAGE", &["bias"]), ("X", FLOATS), ("FACTORS", FLAG)]),
-    ("per_sample_norms", &[("STAGE", &["squares", "total"])]),
     ("gram", &[("X", FLOATS), ("TRANS_A", &["0"]), ("TRANS_B", &["1"])]),
     ("gram", &[("X", FLOATS), ("TRANS_A", &["1"]), ("TRANS_B", &["0"])]),
     ("low_rank_adam", &[("OUT", &["bf16"]), ("NOISE", FLAG)]),

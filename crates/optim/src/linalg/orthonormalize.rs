@@ -1,6 +1,6 @@
 use faer::linalg::triangular_inverse::invert_lower_triangular;
 use faer::{Mat, Par, Side};
-use gristmill_core::ops::MatmulOptions;
+use gristmill_core::ops::{GramOptions, MatmulOptions};
 use gristmill_core::{Code, Error, Result, Tensor};
 
 /// How far the Gram matrix may be from the identity before a pass of Cholesky QR that is the last: the distance after it is
@@ -90,7 +90,7 @@ fn checked(x: &Tensor) -> Result<usize> {
 /// [`Code::InvalidValue`] for what is not finite; those of the device.
 pub(super) fn gram_of(q: &Tensor) -> Result<Mat<f64>> {
     let (_, n) = q.shape().rows_cols();
-    let gram = q.matmul(q, MatmulOptions { trans_a: true, ..Default::default() })?.to_vec::<f32>()?;
+    let gram = q.gram(GramOptions { columns: true, ..Default::default() })?.to_vec::<f32>()?;
     if gram.iter().any(|x| !x.is_finite()) {
         return Err(Error::new(Code::InvalidValue, "expected finite numbers").at_column("x"));
     }
