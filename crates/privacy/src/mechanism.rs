@@ -45,6 +45,11 @@ impl Mechanism {
         self.q
     }
 
+    /// How far the distributions with and without the example are apart, from 0 to 1: `q (2 Φ(1 / (2 σ)) − 1)`.
+    pub(crate) fn total_variation(&self) -> f64 {
+        self.q * (1.0 - 2.0 * normal::upper_tail(0.5 / self.sigma))
+    }
+
     /// The loss at `x`.
     pub(crate) fn loss(&self, x: f64) -> f64 {
         let y = (x - 0.5) / (self.sigma * self.sigma);

@@ -51,6 +51,11 @@ pub(crate) const FLOOR: f64 = 1e-250;
 /// The least epsilon that holds at `delta`, rounded up; the larger one of both directions of adjacency.
 pub(crate) fn epsilon(steps: &[(Mechanism, u64)], delta: f64) -> Result<f64> {
     let ends = ends(steps, delta)?;
+    // Total variation, which adds up over steps, is the delta at an epsilon of 0; a grid would say a part of a cell.
+    let varied: f64 = steps.iter().map(|(mechanism, n)| *n as f64 * mechanism.total_variation()).sum();
+    if varied * (1.0 + 1e-8) <= delta {
+        return Ok(0.0);
+    }
     larger(steps, |direction| {
         let saddle = Saddle::at_delta(steps, direction, delta, ends);
         let window = saddle.window(delta * TAIL);

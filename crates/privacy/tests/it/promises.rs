@@ -131,18 +131,22 @@ fn budgets_that_cannot_be_kept_are_errors() {
     }
 }
 
-/// The exact answer of such steps is 0, and the least cell of a grid is not: more steps may seem to cost less, by so much.
+/// What hardly ever changes anything costs nothing, and a grid must not say otherwise.
 #[test]
-fn steps_that_cost_nothing_cost_a_fraction_of_a_cell() {
+fn steps_that_cost_nothing_cost_nothing() {
     for (ln_sigma, ln_q, steps, ln_delta) in
         [(-0.44985_f64, -11.69438_f64, 1, -3.0_f64), (-0.74159, -11.71, 42, -6.8293)]
     {
         let (sigma, q, delta) = (ln_sigma.exp(), ln_q.exp(), ln_delta.exp());
         for steps in [steps, 2 * steps] {
-            let pld = epsilon(sigma, q, steps, delta, Method::Pld);
-            assert!((0.0..1e-4).contains(&pld), "{steps}: {pld}");
+            for delta in [delta, 10.0 * delta] {
+                assert_eq!(epsilon(sigma, q, steps, delta, Method::Pld), 0.0, "{steps} {delta}");
+            }
         }
     }
+    // A little less delta than the distance of the distributions, and there is a price.
+    assert!(epsilon(1.0, 0.5, 1, 0.191, Method::Pld) > 0.0);
+    assert_eq!(epsilon(1.0, 0.5, 1, 0.192, Method::Pld), 0.0);
 }
 
 proptest! {
@@ -160,10 +164,10 @@ proptest! {
         let steps = ln_steps.exp() as u64;
         let at = |sigma, steps, delta| epsilon(sigma, q, steps, delta, Method::Pld);
         let here = at(sigma, steps, delta);
-        // The grids of two settings differ, within what each may add; where the exact answer is 0, some of one cell.
-        let slack = here * 5e-4 + 1e-4;
+        // The grids of two settings differ, within what each may add; coarse ones where epsilon ends at large deltas.
+        let slack = here * 5e-4 + if delta < 1e-5 { 1e-6 } else { 0.03 };
         prop_assert!(here.is_finite() && here >= 0.0);
-        prop_assert!(here <= epsilon(sigma, q, steps, delta, Method::Rdp) * (1.0 + 1e-3) + 1e-4);
+        prop_assert!(here <= epsilon(sigma, q, steps, delta, Method::Rdp) * (1.0 + 1e-3) + slack);
         prop_assert!(at(1.1 * sigma, steps, delta) <= here + slack);
         prop_assert!(at(sigma, 2 * steps, delta) >= here - slack);
         prop_assert!(at(sigma, steps, delta * 10.0) <= here + slack);
