@@ -80,6 +80,7 @@ export {
   capturedEnergy,
   leadingVectors,
   type LeadingVectorsOptions,
+  type Matrix,
   type MatrixSide,
   newtonSchulz,
   type NewtonSchulzOptions,

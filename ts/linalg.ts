@@ -5,7 +5,7 @@ import { native } from './native.js';
 import { handleOf, optionalHandleOf, Tensor } from './tensor.js';
 
 /** A matrix, `[rows, columns]`. */
-type Matrix = Tensor<'f32' | 'bf16'>;
+export type Matrix = Tensor<'f32' | 'bf16'>;
 
 /** Which side of a matrix `[rows, columns]` a basis is of: its rows' indices (`left`) or its columns' (`right`). */
 export type MatrixSide = 'left' | 'right';

@@ -6,6 +6,7 @@
 //!
 //! Skips where there is no `g++`, unless `GRISTMILL_REQUIRE` has `cuda-host`.
 
+mod clipping;
 mod conformance;
 mod driver;
 mod failures;
