@@ -99,7 +99,7 @@ impl Optimizer {
     pub fn save(&self) -> Result<Vec<u8>> {
         self.refuse_pending("a state would be without them")?;
         let mut params = BTreeMap::new();
-        let (mut entries, mut data) = (BTreeMap::new(), Vec::new());
+        let mut all = Vec::new();
         for slot in &self.slots {
             let group = &self.groups[slot.group];
             let low_rank = match &slot.state {
@@ -113,29 +113,11 @@ impl Optimizer {
                 low_rank,
             };
             params.insert(slot.name.clone(), about);
-            for (end, tensor) in tensors(&slot.state) {
-                let start = data.len();
-                data.extend(tensor.read()?);
-                let entry = Entry {
-                    dtype: type_name(tensor.dtype()).into(),
-                    shape: tensor.shape().to_vec(),
-                    data_offsets: [start, data.len()],
-                };
-                entries.insert(format!("{}.{end}", slot.name), entry);
-            }
+            let named = tensors(&slot.state).into_iter();
+            all.extend(named.map(|(end, tensor)| (format!("{}.{end}", slot.name), tensor)));
         }
         let about = About { step: self.step, skipped: self.skipped, seed: self.options.seed, params };
-        let json =
-            |e: serde_json::Error| Error::new(Code::Internal, format!("a header that is no JSON: {e}"));
-        let about = serde_json::to_string(&about).map_err(json)?;
-        let metadata = [("format".into(), FORMAT.into()), ("gristmill".into(), about)].into();
-        let mut header = serde_json::to_vec(&Header { metadata, entries }).map_err(json)?;
-        header.resize(header.len().next_multiple_of(8), b' ');
-        let mut out = Vec::with_capacity(8 + header.len() + data.len());
-        out.extend((header.len() as u64).to_le_bytes());
-        out.extend(header);
-        out.extend(data);
-        Ok(out)
+        write(FORMAT, &about, all)
     }
 
     /// Goes on from a state that [`save`](Self::save) gave, of an optimizer of the same parameters in the same groups; on
@@ -228,6 +210,35 @@ impl State {
             }
         }
     }
+}
+
+/// A safetensors file of these tensors, which has in its metadata the format, and under `gristmill` what is no tensor.
+pub(crate) fn write(
+    format: &str,
+    about: &impl Serialize,
+    tensors: impl IntoIterator<Item = (String, Tensor)>,
+) -> Result<Vec<u8>> {
+    let (mut entries, mut data) = (BTreeMap::new(), Vec::new());
+    for (name, tensor) in tensors {
+        let start = data.len();
+        data.extend(tensor.read()?);
+        let entry = Entry {
+            dtype: type_name(tensor.dtype()).into(),
+            shape: tensor.shape().to_vec(),
+            data_offsets: [start, data.len()],
+        };
+        entries.insert(name, entry);
+    }
+    let json = |e: serde_json::Error| Error::new(Code::Internal, format!("a header that is no JSON: {e}"));
+    let about = serde_json::to_string(about).map_err(json)?;
+    let metadata = [("format".into(), format.into()), ("gristmill".into(), about)].into();
+    let mut header = serde_json::to_vec(&Header { metadata, entries }).map_err(json)?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let mut out = Vec::with_capacity(8 + header.len() + data.len());
+    out.extend((header.len() as u64).to_le_bytes());
+    out.extend(header);
+    out.extend(data);
+    Ok(out)
 }
 
 pub(crate) fn parse(state: &[u8]) -> Result<(Header, &[u8])> {

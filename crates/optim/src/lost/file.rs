@@ -1,12 +1,10 @@
 //! Layers as safetensors files.
 
-use std::collections::BTreeMap;
-
 use gristmill_core::{Code, DType, Device, Error, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{LostActivation, LostLinear, LostParts};
-use crate::checkpoint::{Entry, Header, parse, type_name};
+use crate::checkpoint::{Entry, parse, type_name, write};
 
 /// What the layers here call themselves.
 const FORMAT: &str = "gristmill-lost/1";
@@ -31,28 +29,13 @@ impl LostLinear {
     /// Those of reading from the device.
     pub fn save(&self) -> Result<Vec<u8>> {
         let LostParts { a, b, sparse, index, bias } = self.parts();
-        let (mut entries, mut data) = (BTreeMap::new(), Vec::new());
         let named = [("a", a), ("b", b), ("sparse", sparse), ("index", index)];
-        for (name, tensor) in named.into_iter().chain(bias.map(|bias| ("bias", bias))) {
-            let start = data.len();
-            data.extend(tensor.read()?);
-            let entry = Entry {
-                dtype: type_name(tensor.dtype()).into(),
-                shape: tensor.shape().to_vec(),
-                data_offsets: [start, data.len()],
-            };
-            entries.insert(name.to_owned(), entry);
-        }
-        let json =
-            |e: serde_json::Error| Error::new(Code::Internal, format!("a header that is no JSON: {e}"));
-        let about = serde_json::to_string(&About { gamma: self.gamma, activation: self.activation });
-        let metadata = [("format".into(), FORMAT.into()), ("gristmill".into(), about.map_err(json)?)].into();
-        let mut header = serde_json::to_vec(&Header { metadata, entries }).map_err(json)?;
-        header.resize(header.len().next_multiple_of(8), b' ');
-        let mut out = (header.len() as u64).to_le_bytes().to_vec();
-        out.extend(header);
-        out.extend(data);
-        Ok(out)
+        let tensors = named.into_iter().chain(bias.map(|bias| ("bias", bias)));
+        write(
+            FORMAT,
+            &About { gamma: self.gamma, activation: self.activation },
+            tensors.map(|(name, tensor)| (name.to_owned(), tensor.clone())),
+        )
     }
 
     /// The layer that [`save`](Self::save) wrote, with the same bits, on any device.
