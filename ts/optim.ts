@@ -545,14 +545,18 @@ export function optimizerMemory(options: OptimizerMemoryOptions): OptimizerMemor
     'fira',
     'lost',
   ] as const);
-  // What it is where it has another name in the engine.
-  const how = {
-    ...{
-      algorithm: name === 'lost' || name === 'apollo-mini' ? { name: 'adamw' } : algorithm(name, options),
-    },
-    ...(name === 'lost' && { lost: pick(options, ['rank', 'sparsity']) }),
-    ...(name === 'apollo-mini' && { algorithm: algorithm('apollo', { ...options, mini: true }) }),
-  };
-  const text = JSON.stringify({ config, weights, ...how, adam: { state } });
+  const text = JSON.stringify({ config, weights, ...inEngine(name, options), adam: { state } });
   return JSON.parse(ask((addon) => addon.optimizerMemory(text))) as OptimizerMemory;
+}
+
+/** What becomes of matrices, as the engine has it. */
+function inEngine(name: AlgorithmName | 'apollo-mini' | 'lost', options: object): object {
+  switch (name) {
+    case 'lost':
+      return { algorithm: { name: 'adamw' }, lost: pick(options, ['rank', 'sparsity']) };
+    case 'apollo-mini':
+      return { algorithm: algorithm('apollo', { ...options, mini: true }) };
+    default:
+      return { algorithm: algorithm(name, options) };
+  }
 }
