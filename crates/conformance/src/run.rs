@@ -18,6 +18,15 @@ pub struct RunOptions {
 }
 
 impl RunOptions {
+    /// For a test: the operations that `GRISTMILL_OPS` lists, or all, from the seed in `GRISTMILL_SEED`, or 1, so that
+    /// what a test says depends on the code alone.
+    #[must_use]
+    pub fn from_env() -> Self {
+        let ops = std::env::var("GRISTMILL_OPS").ok().map(|ops| ops.split(',').map(String::from).collect());
+        let seed = std::env::var("GRISTMILL_SEED").ok().and_then(|seed| seed.parse().ok());
+        Self { ops, seed: Some(seed.unwrap_or(1)) }
+    }
+
     pub(crate) fn selects(&self, op: &str) -> bool {
         self.ops.as_ref().is_none_or(|ops| ops.iter().any(|o| o == op))
     }

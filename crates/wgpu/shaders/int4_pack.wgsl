@@ -9,7 +9,7 @@ var<workgroup> low: array<f32, 256>;
 var<workgroup> high: array<f32, 256>;
 var<workgroup> lost: array<u32, 256>;
 
-fn opaque(x: f32) -> f32 { return bitcast<f32>(bitcast<u32>(x) ^ p.zero); }
+#include opaque
 
 fn code_of(x: f32, scale: f32, zero: u32) -> u32 {
   var code = 0u;

@@ -1,11 +1,13 @@
 // out[r] = mean of fourth powers over squared variance, less 3; a workgroup a row. Numbers are brought to a magnitude below
-// 2 by a power of two, and told from the first of the row, so that neither powers nor a mean far from zero cost digits.
+// 2 by a power of two, and told from the first of the row, so that neither powers nor a mean far from zero cost digits;
+// opaquely, for (u - origin) - mean is not (u - mean) - origin.
 #params columns rows x_at out_at
 #include bits
 @group(0) @binding(0) var<storage, ${READ}> x: array<u32>;
 @group(0) @binding(1) var<storage, read_write> out: array<u32>;
 #include load name=x dtype=${X}
 #include total
+#include opaque
 
 var<workgroup> greatest: array<u32, 256>;
 
@@ -41,14 +43,14 @@ fn main(
   let origin = bitcast<f32>(first) * scale;
   let n = f32(p.columns);
   var sum = 0.0;
-  for (var j = t; j < p.columns; j += 256u) { sum += x_load(begin + j) * scale - origin; }
+  for (var j = t; j < p.columns; j += 256u) { sum += opaque(x_load(begin + j) * scale - origin); }
   let mean = total(t, sum) / n;
   var rest = 0.0;
   var squares = 0.0;
   var fourths = 0.0;
   for (var j = t; j < p.columns; j += 256u) {
     let u = x_load(begin + j) * scale;
-    let z = (u - origin) - mean;
+    let z = opaque(u - origin) - mean;
     rest += z;
     squares += z * z;
 #if CENTERED=1

@@ -45,7 +45,7 @@ fn mutate(bytes: &mut Vec<u8>, dice: &mut Dice) {
 #[test]
 fn a_million_mutations() {
     const TRIES: usize = 1_000_000;
-    let seed = std::env::var("GRISTMILL_FUZZ_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
+    let seed = std::env::var("GRISTMILL_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
     let formats: Vec<_> = Quantizer::ALL
         .iter()
         .flat_map(|&q| IndexCodec::ALL.iter().map(move |&c| sparse(q, c)))

@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use gristmill_conformance::{RunOptions, run};
+use gristmill_core::hash::hash64;
 use gristmill_core::ops::Op;
 
 use crate::driver::{Options, open};
@@ -11,10 +12,9 @@ use crate::shim::{Build, compile, compiler, required};
 /// Runs the table, of these operations or all; fails with what went wrong.
 fn table(options: Options, ops: Option<&[&str]>) {
     let Some(device) = open(options) else { return };
-    // To look into one operation: GRISTMILL_OPS=nll,topk.
-    let asked = std::env::var("GRISTMILL_OPS").ok().map(|ops| ops.split(',').map(String::from).collect());
-    let ops = asked.or_else(|| ops.map(|ops| ops.iter().map(|&op| op.into()).collect()));
-    let report = run(&device, &RunOptions { ops, seed: None }, |_| {}).unwrap();
+    let asked = RunOptions::from_env();
+    let ops = asked.ops.or_else(|| ops.map(|ops| ops.iter().map(|&op| op.into()).collect()));
+    let report = run(&device, &RunOptions { ops, ..asked }, |_| {}).unwrap();
     let [passed, failed, skipped] = report.counts();
     let wrong: Vec<_> = report.failures().map(ToString::to_string).collect();
     assert!(report.passed(), "{failed} of {passed} failed, seed {}:\n{}", report.seed, wrong.join("\n"));
@@ -33,9 +33,8 @@ fn the_table_holds_in_descending_order() {
 
 #[test]
 fn the_table_holds_in_random_order() {
-    let seed = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64 | 2;
-    println!("order {seed}");
-    table(Options { order: seed, ..Options::default() }, None);
+    let order = hash64(0, &RunOptions::from_env().seed.unwrap().to_le_bytes()) | 2;
+    table(Options { order, ..Options::default() }, None);
 }
 
 #[test]

@@ -1,8 +1,7 @@
 // The moments of Adam, as the core's `AdamwRule` defines them: every product and sum is rounded by itself, and what is
 // below the normal numbers is 0.
 
-// The same number, opaquely: what is done with it is not fused with what it was made by.
-fn opaque(x: f32) -> f32 { return bitcast<f32>(bitcast<u32>(x) ^ p.zero); }
+#include opaque
 
 fn flush(x: f32) -> f32 {
   let bits = bitcast<u32>(x) ^ p.zero;

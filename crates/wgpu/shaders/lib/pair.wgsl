@@ -1,7 +1,6 @@
 // Sums as pairs, of a number and what rounding has lost (Knuth's two-sum), and products that nothing is fused with.
 
-// The same number, opaquely: a compiler cannot simplify through it, nor fuse what is on its two sides.
-fn opaque(x: f32) -> f32 { return bitcast<f32>(bitcast<u32>(x) ^ p.zero); }
+#include opaque
 
 fn times(a: f32, b: f32) -> f32 { return opaque(a * b); }
 

@@ -4,8 +4,7 @@
 const smallest = 0x21800000u;
 const largest = 0x4e800000u;
 
-// The same number, opaquely: what is done with it is not fused with what it was made by.
-fn opaque(x: f32) -> f32 { return bitcast<f32>(bitcast<u32>(x) ^ p.zero); }
+#include opaque
 
 // +0 where the magnitude is below the smallest; NaN stays.
 fn settle(x: f32) -> f32 {

@@ -5,9 +5,7 @@ use gristmill_conformance::{Outcome, RunOptions, run};
 /// Runs the whole table; nothing may fail, or be skipped but `f64`.
 fn table(subgroups: bool, window_bytes: Option<u64>) {
     let Some(device) = super::open(subgroups, window_bytes) else { return };
-    // To look into one operation: GRISTMILL_OPS=nll,topk.
-    let ops = std::env::var("GRISTMILL_OPS").ok().map(|ops| ops.split(',').map(String::from).collect());
-    let report = run(&device, &RunOptions { ops, seed: None }, |_| {}).unwrap();
+    let report = run(&device, &RunOptions::from_env(), |_| {}).unwrap();
     let failed: Vec<_> = report.failures().map(ToString::to_string).collect();
     assert!(failed.is_empty(), "seed {}\n{}", report.seed, failed.join("\n"));
     let skipped = report.rows.iter().filter(|row| matches!(row.outcome, Outcome::Skipped(_)));
