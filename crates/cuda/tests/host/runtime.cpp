@@ -138,7 +138,14 @@ struct Machine {
   std::uint64_t order = 0, random = 1;
 };
 
-thread_local Machine machine;
+// That of this thread while it runs kernels. A pointer at a place that is known when the library is loaded: anything else
+// would be looked up by a call at each of the many uses.
+__attribute__((tls_model("initial-exec"))) thread_local Machine* machine = nullptr;
+
+Machine& own_machine() {
+  thread_local Machine own;
+  return own;
+}
 
 void enter(void** save_fake, const void* stack, std::size_t size) {
 #if defined(__SANITIZE_ADDRESS__)
@@ -156,21 +163,21 @@ void entered(void* fake, const void** stack, std::size_t* size) {
 }
 
 void to_scheduler(bool for_good) {
-  Fiber& f = *machine.running;
-  enter(for_good ? nullptr : &f.fake_stack, machine.scheduler_stack, machine.scheduler_stack_size);
-  cuda_host_switch(&f.registers, machine.scheduler);
-  entered(f.fake_stack, &machine.scheduler_stack, &machine.scheduler_stack_size);
+  Fiber& f = *machine->running;
+  enter(for_good ? nullptr : &f.fake_stack, machine->scheduler_stack, machine->scheduler_stack_size);
+  cuda_host_switch(&f.registers, machine->scheduler);
+  entered(f.fake_stack, &machine->scheduler_stack, &machine->scheduler_stack_size);
 }
 
 void release_barrier() {
-  if (machine.alive == 0 || machine.at_barrier < machine.alive) return;
-  for (Fiber& f : machine.fibers)
+  if (machine->alive == 0 || machine->at_barrier < machine->alive) return;
+  for (Fiber& f : machine->fibers)
     if (f.state == State::AtBarrier) f.state = State::Ready;
-  machine.at_barrier = 0;
+  machine->at_barrier = 0;
 }
 
 extern "C" void cuda_host_body() {
-  Machine& m = machine;
+  Machine& m = *machine;
   entered(nullptr, &m.scheduler_stack, &m.scheduler_stack_size);
   m.kernel(m.args);
   m.running->state = State::Ended;
@@ -181,7 +188,7 @@ extern "C" void cuda_host_body() {
 }
 
 void run(Fiber& f) {
-  Machine& m = machine;
+  Machine& m = *machine;
   m.running = &f;
   enter(&m.scheduler_fake_stack, f.stack, STACK);
   cuda_host_switch(&m.scheduler, f.registers);
@@ -207,8 +214,8 @@ void prepare(Fiber& f, std::uint32_t thread) {
   top[11] = reinterpret_cast<void*>(&cuda_host_body);
 #endif
   f.registers = top;
-  f.index = {thread % machine.block.x, thread / machine.block.x % machine.block.y,
-             thread / machine.block.x / machine.block.y};
+  f.index = {thread % machine->block.x, thread / machine->block.x % machine->block.y,
+             thread / machine->block.x / machine->block.y};
   f.state = State::Ready;
   f.met = 0;
   f.group = 0;
@@ -216,30 +223,30 @@ void prepare(Fiber& f, std::uint32_t thread) {
 }
 
 std::uint64_t draw() {
-  std::uint64_t& x = machine.random;
+  std::uint64_t& x = machine->random;
   x ^= x << 13, x ^= x >> 7, x ^= x << 17;
   return x;
 }
 
 void arrange(std::vector<std::uint32_t>& order) {
-  if (machine.order < 2) return;
+  if (machine->order < 2) return;
   for (std::size_t i = order.size(); i > 1; i--) std::swap(order[i - 1], order[draw() % i]);
 }
 
 std::string explain() {
-  for (std::uint32_t i = 0; i < machine.threads; i++) {
-    const Fiber& f = machine.fibers[i];
+  for (std::uint32_t i = 0; i < machine->threads; i++) {
+    const Fiber& f = machine->fibers[i];
     if (f.state == State::Ended) continue;
     char text[160];
     std::snprintf(text, sizeof text, "nobody can go on: thread %u waits %s, %u of %u threads have not ended", i,
-                  f.state == State::InWarp ? f.meeting : "at a barrier", machine.alive, machine.threads);
+                  f.state == State::InWarp ? f.meeting : "at a barrier", machine->alive, machine->threads);
     return text;
   }
   return "nobody can go on";
 }
 
 void run_block(std::size_t shared_bytes) {
-  Machine& m = machine;
+  Machine& m = *machine;
   // A block of its own for each, so that the address sanitizer knows its end.
   void* shared = nullptr;
   if (shared_bytes > 0 && posix_memalign(&shared, 16, shared_bytes) != 0) std::abort();
@@ -267,12 +274,12 @@ void run_block(std::size_t shared_bytes) {
 }
 
 // Waits until all lanes of the warp are at this operation; returns which of the two sets it uses.
-std::uint32_t turn() { return machine.running->met % 2; }
-Warp& own_warp() { return machine.warps[(machine.running - machine.fibers.data()) / LANES]; }
-std::uint32_t own_lane() { return std::uint32_t(machine.running - machine.fibers.data()) % LANES; }
+std::uint32_t turn() { return machine->running->met % 2; }
+Warp& own_warp() { return machine->warps[(machine->running - machine->fibers.data()) / LANES]; }
+std::uint32_t own_lane() { return std::uint32_t(machine->running - machine->fibers.data()) % LANES; }
 
 void meet(const char* operation) {
-  Machine& m = machine;
+  Machine& m = *machine;
   Fiber& f = *m.running;
   Warp& w = own_warp();
   Fiber* lanes = m.fibers.data() + (&w - m.warps.data()) * LANES;
@@ -293,19 +300,19 @@ void meet(const char* operation) {
 }  // namespace
 
 void fail(const char* message) {
-  machine.error = message;
+  machine->error = message;
   to_scheduler(false);
   std::abort();
 }
 
-const Dim3& thread_index() { return machine.running->index; }
-const Dim3& block_index() { return machine.block_at; }
-const Dim3& grid_dim() { return machine.grid; }
-unsigned char* shared_memory() { return machine.shared; }
+const Dim3& thread_index() { return machine->running->index; }
+const Dim3& block_index() { return machine->block_at; }
+const Dim3& grid_dim() { return machine->grid; }
+unsigned char* shared_memory() { return machine->shared; }
 
 void sync_block() {
-  machine.running->state = State::AtBarrier;
-  machine.at_barrier++;
+  machine->running->state = State::AtBarrier;
+  machine->at_barrier++;
   release_barrier();
   to_scheduler(false);
 }
@@ -329,12 +336,12 @@ void copy_async(void* shared, const void* global, std::uint32_t bytes) {
   if (reinterpret_cast<std::uintptr_t>(shared) % 16 != 0 || reinterpret_cast<std::uintptr_t>(global) % 16 != 0)
     fail("a misaligned asynchronous copy");
   std::memset(shared, 0xFF, 16);
-  Fiber& f = *machine.running;
+  Fiber& f = *machine->running;
   f.copies.push_back({shared, global, bytes, f.group});
 }
-void copy_async_commit() { machine.running->group++; }
+void copy_async_commit() { machine->running->group++; }
 void copy_async_wait(std::uint32_t pending) {
-  Fiber& f = *machine.running;
+  Fiber& f = *machine->running;
   std::size_t done = 0;
   for (; done < f.copies.size() && f.copies[done].group + pending < f.group; done++) {
     const Copy& c = f.copies[done];
@@ -431,15 +438,16 @@ using namespace cuda_host;
 
 // 0: threads and blocks ascending; 1: descending; otherwise at random, by this seed.
 extern "C" __attribute__((visibility("default"))) void cuda_host_order(std::uint64_t order) {
-  machine.order = order;
-  machine.random = order * 0x9E3779B97F4A7C15u | 1;
+  own_machine().order = order;
+  own_machine().random = order * 0x9E3779B97F4A7C15u | 1;
 }
 
 // Runs a kernel; returns null, or why it could not end, until the next launch of this thread.
 extern "C" __attribute__((visibility("default"))) const char* cuda_host_launch(
     void (*kernel)(const void*), const void* args, const std::uint32_t* grid, std::uint32_t threads,
     std::size_t shared) {
-  Machine& m = machine;
+  Machine& m = own_machine();
+  machine = &m;
   m.kernel = kernel;
   m.args = args;
   m.grid = {grid[0], grid[1], grid[2]};
