@@ -95,6 +95,7 @@ fn store(output: u32, input: u32, sums: vec4<f32>) {
     }
   }
 }
+#include tile_store
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) t: u32) {
@@ -119,16 +120,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
   }
   if (p.fresh != 1u && !taken) { return; }
-  let output = tile_output + 8u * (t >> 4u);
-  let input = tile_input + 4u * (t & 15u);
-  store(output, input, total.r0);
-  store(output + 1u, input, total.r1);
-  store(output + 2u, input, total.r2);
-  store(output + 3u, input, total.r3);
-  store(output + 4u, input, total.r4);
-  store(output + 5u, input, total.r5);
-  store(output + 6u, input, total.r6);
-  store(output + 7u, input, total.r7);
+  store_tile(t, tile_output, tile_input, total);
 }
 #end
 

@@ -31,21 +31,12 @@ fn store(row: u32, column: u32, sums: vec4<f32>) {
     }
   }
 }
+#include tile_store
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) t: u32) {
   let row0 = group.y * tile_rows;
   let column0 = group.x * tile_columns;
   if (column0 >= row0 + tile_rows) { return; }
-  let r = multiply(t, row0, column0, p.k);
-  let row = row0 + 8u * (t >> 4u);
-  let column = column0 + 4u * (t & 15u);
-  store(row, column, r.r0);
-  store(row + 1u, column, r.r1);
-  store(row + 2u, column, r.r2);
-  store(row + 3u, column, r.r3);
-  store(row + 4u, column, r.r4);
-  store(row + 5u, column, r.r5);
-  store(row + 6u, column, r.r6);
-  store(row + 7u, column, r.r7);
+  store_tile(t, row0, column0, multiply(t, row0, column0, p.k));
 }

@@ -27,9 +27,10 @@ fn b_at(k: u32, column: u32) -> f32 {
 }
 #include tile
 
-fn store(row: u32, column: u32, batch: u32, sums: vec4<f32>) {
+var<private> out0: u32;
+fn store(row: u32, column: u32, sums: vec4<f32>) {
   if (row >= p.m) { return; }
-  let base = p.out_at + batch * p.out_batch + row * p.ldo;
+  let base = out0 + row * p.ldo;
   for (var c = 0u; c < 4u; c++) {
     if (column + c < p.n) {
       var value = bitcast<f32>(p.alpha) * sums[c];
@@ -39,20 +40,14 @@ fn store(row: u32, column: u32, batch: u32, sums: vec4<f32>) {
     }
   }
 }
+#include tile_store
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) t: u32) {
   a0 = p.a_at + group.z * p.a_batch;
   b0 = p.b_at + group.z * p.b_batch;
-  let r = multiply(t, group.y * tile_rows, group.x * tile_columns, p.k);
-  let row = group.y * tile_rows + 8u * (t >> 4u);
-  let column = group.x * tile_columns + 4u * (t & 15u);
-  store(row, column, group.z, r.r0);
-  store(row + 1u, column, group.z, r.r1);
-  store(row + 2u, column, group.z, r.r2);
-  store(row + 3u, column, group.z, r.r3);
-  store(row + 4u, column, group.z, r.r4);
-  store(row + 5u, column, group.z, r.r5);
-  store(row + 6u, column, group.z, r.r6);
-  store(row + 7u, column, group.z, r.r7);
+  out0 = p.out_at + group.z * p.out_batch;
+  let row0 = group.y * tile_rows;
+  let column0 = group.x * tile_columns;
+  store_tile(t, row0, column0, multiply(t, row0, column0, p.k));
 }

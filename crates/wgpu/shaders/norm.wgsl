@@ -7,6 +7,7 @@
 @group(0) @binding(1) var<storage, read_write> stats: array<vec2<f32>>;
 #include load name=x dtype=${X}
 #include total
+#include moments
 
 @compute @workgroup_size(256)
 fn main(
@@ -17,30 +18,8 @@ fn main(
   let row = group.x + group.y * groups.x;
   // The last workgroups may be beyond; reads stay inside of the binding, and nothing is written.
   let begin = p.x_at + row * p.columns;
-  let n = f32(p.columns);
-#if KIND=layer
-  var sum = 0.0;
-  for (var j = t; j < p.columns; j += 256u) { sum += x_load(begin + j); }
-  let mean = total(t, sum) / n;
-#else
-  let mean = 0.0;
-#end
-  var squares = 0.0;
-  var rest = 0.0;
-  for (var j = t; j < p.columns; j += 256u) {
-    let z = x_load(begin + j) - mean;
-    squares += z * z;
-    rest += z;
-  }
-  var variance = total(t, squares) / n;
-  var shift = 0.0;
-#if KIND=layer
-  // What rounding took from the mean of a row far from zero.
-  shift = total(t, rest) / n;
-  variance = max(variance - shift * shift, 0.0);
-#end
-  let scale = 1.0 / sqrt(variance + bitcast<f32>(p.eps));
-  if (t == 0u && row < p.rows) { stats[row] = vec2(mean + shift, scale); }
+  let m = moments(t, begin);
+  if (t == 0u && row < p.rows) { stats[row] = m; }
 }
 #end
 #if STAGE=apply

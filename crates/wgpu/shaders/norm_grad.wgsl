@@ -13,6 +13,7 @@
 #include load name=x dtype=${X}
 #include load name=dy dtype=${X}
 #include total
+#include moments
 
 @compute @workgroup_size(256)
 fn main(
@@ -25,27 +26,9 @@ fn main(
   let begin_x = p.x_at + row * p.columns;
   let begin_dy = p.dy_at + row * p.columns;
   let n = f32(p.columns);
-  var mean = 0.0;
-#if KIND=layer
-  var sum = 0.0;
-  for (var j = t; j < p.columns; j += 256u) { sum += x_load(begin_x + j); }
-  mean = total(t, sum) / n;
-#end
-  var squares = 0.0;
-  var rest = 0.0;
-  for (var j = t; j < p.columns; j += 256u) {
-    let z = x_load(begin_x + j) - mean;
-    squares += z * z;
-    rest += z;
-  }
-  var variance = total(t, squares) / n;
-#if KIND=layer
-  // What rounding took from the mean of a row far from zero.
-  let left = total(t, rest) / n;
-  variance = max(variance - left * left, 0.0);
-  mean += left;
-#end
-  let scale = 1.0 / sqrt(variance + bitcast<f32>(p.eps));
+  let m = moments(t, begin_x);
+  let mean = m.x;
+  let scale = m.y;
   var along = 0.0;
   var shift = 0.0;
   var dot = 0.0;

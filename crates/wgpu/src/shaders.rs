@@ -26,9 +26,9 @@ const TEXTS: &[(&str, &str)] = texts!("":
 
 const LIBRARIES: &[(&str, &str)] = texts!("lib/":
     "activations" "adam" "adam_noise" "adam_stored" "bits" "clip" "column_index" "element" "gather_pairs"
-    "load" "lse" "main" "math" "normal" "offsets" "opaque" "pair" "payload" "payload_scale" "philox" "power" "reduce"
-    "reduction" "rows" "segments" "squares" "stream" "sum" "target" "tile" "topk_large" "topk_order"
-    "topk_pick" "total" "words"
+    "load" "lse" "main" "math" "moments" "normal" "offsets" "opaque" "pair" "payload" "payload_scale" "philox"
+    "power" "reduce" "reduction" "rows" "segments" "squares" "stream" "sum" "target" "tile" "tile_store"
+    "topk_large" "topk_order" "topk_pick" "total" "words"
 );
 
 /// A definition and the values that it takes.
