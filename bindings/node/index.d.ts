@@ -294,6 +294,28 @@ export declare class SubspaceHandle {
 
 /** A handle of elements on a device. */
 export declare class TensorHandle {
+  /** Squares of the norms of samples' gradients. */
+  perSampleNorms(dy: TensorHandle, offsets: TensorHandle, bias: boolean, method?: string | undefined | null): TensorHandle
+  /** Samples' gradients, each scaled, added to those of weight and bias. */
+  clippedGrad(dy: TensorHandle, offsets: TensorHandle, factors: TensorHandle, grad: TensorHandle, bias?: TensorHandle | undefined | null): void
+  /** Both for one layer: norms and factors, and the path that was taken. */
+  clipLinearFused(dy: TensorHandle, offsets: TensorHandle, grad: TensorHandle, bias: TensorHandle | undefined | null, weights: TensorHandle | undefined | null, maxNorm: number, rule: string, gamma?: number | undefined | null, path?: string | undefined | null): [TensorHandle[], string]
+  /** Factors that clip gradients with these squares of norms: factors and counts. */
+  clipFactors(maxNorms: TensorHandle, weights: TensorHandle | undefined | null, rule: string, gamma?: number | undefined | null): Array<TensorHandle>
+  /** Column sums of samples. */
+  segmentProduct(b: TensorHandle | undefined | null, offsets: TensorHandle): TensorHandle
+  /** These rows, scaled, added to a row. */
+  clippedSum(factors: TensorHandle, out: TensorHandle): void
+  /** Squares of the norms of the gradients that samples give a table at these ids. */
+  embeddingNorms(dy: TensorHandle, offsets: TensorHandle, vocabulary: number, paddingIdx?: number | undefined | null): TensorHandle
+  /** These gradients, each scaled, added to that of the table. */
+  clippedEmbeddingGrad(dy: TensorHandle, offsets: TensorHandle, factors: TensorHandle, grad: TensorHandle, paddingIdx?: number | undefined | null): void
+  /** What a table that is embedding and head adds to the squared norm of each sample, halved. */
+  tiedNorms(e: TensorHandle, h: TensorHandle, dlogits: TensorHandle, offsets: TensorHandle): TensorHandle
+  /** Gaussian noise added in place. */
+  addGaussianNoise(generator: string, key: Uint8Array, step: number | bigint, tensor: number, std: number, scale: number): void
+  /** These rows, scaled and rounded to a grid, added to 64-bit sums. */
+  gridSum(factors: TensorHandle, sums: TensorHandle, exponent: number): void
   /** Columns of this matrix. */
   gatherColumns(index: TensorHandle): TensorHandle
   /** Columns added to some of those of this matrix, in place. */
@@ -380,28 +402,6 @@ export declare class TensorHandle {
   activation(kind: string, bias?: TensorHandle | undefined | null, times?: TensorHandle | undefined | null): TensorHandle
   /** A number added to every column, in place. */
   biasAdd(bias: TensorHandle): void
-  /** Squares of the norms of samples' gradients. */
-  perSampleNorms(dy: TensorHandle, offsets: TensorHandle, bias: boolean, method?: string | undefined | null): TensorHandle
-  /** Samples' gradients, each scaled, added to those of weight and bias. */
-  clippedGrad(dy: TensorHandle, offsets: TensorHandle, factors: TensorHandle, grad: TensorHandle, bias?: TensorHandle | undefined | null): void
-  /** Both for one layer: norms and factors, and the path that was taken. */
-  clipLinearFused(dy: TensorHandle, offsets: TensorHandle, grad: TensorHandle, bias: TensorHandle | undefined | null, weights: TensorHandle | undefined | null, maxNorm: number, rule: string, gamma?: number | undefined | null, path?: string | undefined | null): [TensorHandle[], string]
-  /** Factors that clip gradients with these squares of norms: factors and counts. */
-  clipFactors(maxNorms: TensorHandle, weights: TensorHandle | undefined | null, rule: string, gamma?: number | undefined | null): Array<TensorHandle>
-  /** Column sums of samples. */
-  segmentProduct(b: TensorHandle | undefined | null, offsets: TensorHandle): TensorHandle
-  /** These rows, scaled, added to a row. */
-  clippedSum(factors: TensorHandle, out: TensorHandle): void
-  /** Squares of the norms of the gradients that samples give a table at these ids. */
-  embeddingNorms(dy: TensorHandle, offsets: TensorHandle, vocabulary: number, paddingIdx?: number | undefined | null): TensorHandle
-  /** These gradients, each scaled, added to that of the table. */
-  clippedEmbeddingGrad(dy: TensorHandle, offsets: TensorHandle, factors: TensorHandle, grad: TensorHandle, paddingIdx?: number | undefined | null): void
-  /** What a table that is embedding and head adds to the squared norm of each sample, halved. */
-  tiedNorms(e: TensorHandle, h: TensorHandle, dlogits: TensorHandle, offsets: TensorHandle): TensorHandle
-  /** Gaussian noise added in place. */
-  addGaussianNoise(generator: string, key: Uint8Array, step: number | bigint, tensor: number, std: number, scale: number): void
-  /** These rows, scaled and rounded to a grid, added to 64-bit sums. */
-  gridSum(factors: TensorHandle, sums: TensorHandle, exponent: number): void
 }
 
 /**

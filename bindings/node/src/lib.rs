@@ -26,6 +26,7 @@ pub mod bar;
 pub mod batches;
 pub mod cancel;
 pub mod check;
+pub mod clipping;
 pub mod device;
 pub mod doctor;
 pub mod dp_sgd;
