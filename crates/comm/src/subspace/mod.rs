@@ -74,13 +74,18 @@ impl Subspace {
     /// numbers alone, to the bit, on every machine.
     ///
     /// # Errors
-    /// [`Code::InvalidArgument`] unless `rank` is 1 to `width`, or for a type that no product has.
+    /// [`Code::InvalidArgument`] unless `rank` is 1 to `width`, or for a type that no product has; [`Code::OutOfMemory`].
     pub fn random(device: &Device, width: usize, rank: usize, seed: u64, dtype: DType) -> Result<Self> {
         check_rank(width, rank)?;
         let random = Philox::new(seed, STREAM);
         // Uniform numbers: made without functions that machines compute each in their own way.
         let draw = |i: usize| 2.0 * f64::from(uniform(random.bits(i as u64))) - 1.0;
-        let mut columns = Columns { width, rank, values: (0..width * rank).map(draw).collect() };
+        let mut values = Vec::new();
+        let count = width.checked_mul(rank).filter(|&n| values.try_reserve_exact(n).is_ok()).ok_or_else(|| {
+            Error::new(Code::OutOfMemory, format!("no memory for a basis of {width} times {rank} numbers"))
+        })?;
+        values.extend((0..count).map(draw));
+        let mut columns = Columns { width, rank, values };
         columns.orthonormalize()?;
         Self::place(device, &columns, dtype)
     }

@@ -245,6 +245,11 @@ fn what_does_not_fit_is_refused_with_its_name() {
 
     let plain = Subspace::random(&device, WIDTH, RANK, 1, DType::F32).unwrap();
     refused(plain.project(&x, Some(&ids)), Code::InvalidArgument, "ids");
+    // Sizes that are a slip of the pen: an error and not the end of the process.
+    for width in [1 << 40, 1 << 62] {
+        let error = Subspace::random(&device, width, 8, 1, DType::F32).unwrap_err();
+        assert_eq!(error.code(), Code::OutOfMemory, "{error}");
+    }
     assert_eq!(plain.adapt(&x).unwrap_err().code(), Code::InvalidArgument);
     assert_eq!(s.adapt(&x).unwrap_err().code(), Code::ShapeMismatch);
     for (width, rank) in [(4, 0), (4, 5), (0, 0)] {
