@@ -18,7 +18,7 @@ export interface RangeFindOptions {
   side?: MatrixSide;
   /** Random directions beyond the rank; those that capture least are dropped in the end. @defaultValue 8 */
   oversample?: number;
-  /** Passes of the power iteration after the first, two products of the matrix each. @defaultValue 1, or 0 from a start */
+  /** Passes of the power iteration after the first, two products of the matrix each; at most 1,000. @defaultValue 1, or 0 from a start */
   power?: number;
   /** A basis to start from instead of random directions, such as that of an earlier gradient. @defaultValue none */
   start?: Tensor<'f32' | 'bf16'>;
@@ -36,7 +36,7 @@ export interface LeadingVectorsOptions {
 
 /** Options of {@link newtonSchulz}. */
 export interface NewtonSchulzOptions<D extends 'f32' | 'bf16' = 'bf16'> {
-  /** Iterations. @defaultValue 5 */
+  /** Iterations, at most 1,000. @defaultValue 5 */
   steps?: number;
   /** Type of the products and of the result. @defaultValue 'bf16', as published */
   dtype?: D;

@@ -1,6 +1,7 @@
 use gristmill_core::{Error, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::linalg::check_iterations;
 use crate::{ApolloOptions, FiraOptions, Schedule, StateType};
 
 /// How the parameters of a group are updated.
@@ -266,6 +267,7 @@ impl Group {
             }
             Algorithm::Muon(o) => {
                 positive("nsSteps", o.ns_steps as u64)?;
+                check_iterations("nsSteps", o.ns_steps)?;
                 number("momentum", o.momentum, (0.0..1.0).contains(&o.momentum), "a number from 0 to 1")
             }
         }

@@ -12,7 +12,7 @@ pub use orthonormalize::orthonormalize;
 pub use range::{RangeOptions, captured_energy, range_find};
 pub use rotate::{rotate, rotate_back};
 
-use gristmill_core::{DType, Result, Tensor};
+use gristmill_core::{DType, Error, Result, Tensor};
 
 /// The tensor itself, or its numbers as `f32`.
 ///
@@ -20,6 +20,15 @@ use gristmill_core::{DType, Result, Tensor};
 /// Those of [`Tensor::cast`].
 pub fn f32_of(x: &Tensor) -> Result<Tensor> {
     if x.dtype() == DType::F32 { Ok(x.clone()) } else { x.cast(DType::F32) }
+}
+
+/// Refuses more iterations than could be meant: what is iterated here converges within tens, and nothing stops it.
+pub(crate) fn check_iterations(name: &str, given: usize) -> Result<()> {
+    const MOST: usize = 1_000;
+    if given <= MOST {
+        return Ok(());
+    }
+    Err(Error::invalid_argument(name, format!("expected at most {MOST} iterations, given {given}")))
 }
 
 /// The sum of the squares of all elements, as a tensor of one.

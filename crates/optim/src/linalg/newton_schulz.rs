@@ -1,7 +1,7 @@
 use gristmill_core::ops::{Copy, GramOptions, Matmul};
 use gristmill_core::{Code, DType, Error, Result, Tensor};
 
-use super::sum_squares;
+use super::{check_iterations, sum_squares};
 
 /// The coefficients of the quintic of Jordan et al. (2024): its fifth iterate brings every singular value above 0.003
 /// into [0.68, 1.21], though none to 1.
@@ -15,14 +15,15 @@ const COEFFICIENTS: [f32; 3] = [3.4445, -4.7750, 2.0315];
 /// is the result. A matrix of zeros gives zeros. Waits for the norm.
 ///
 /// # Errors
-/// [`Code::ShapeMismatch`] unless there are two dimensions; [`Code::InvalidValue`] for what is not finite;
-/// those of the device.
+/// [`Code::ShapeMismatch`] unless there are two dimensions; [`Code::InvalidArgument`] for more than 1,000 steps;
+/// [`Code::InvalidValue`] for what is not finite; those of the device.
 pub fn newton_schulz(x: &Tensor, steps: usize, dtype: DType) -> Result<Tensor> {
     let [rows, columns] = **x.shape() else {
         return Err(
             Error::new(Code::ShapeMismatch, format!("expected a matrix, given {}", x.shape())).at_column("x")
         );
     };
+    check_iterations("steps", steps)?;
     let norm = f64::from(sum_squares(x)?.to_vec::<f32>()?[0]).sqrt();
     if !norm.is_finite() {
         return Err(Error::new(Code::InvalidValue, "expected finite numbers").at_column("x"));

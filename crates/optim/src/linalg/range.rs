@@ -4,7 +4,7 @@ use gristmill_core::{Code, Error, Result, Tensor};
 
 use super::exact::eigen;
 use super::orthonormalize::{gram_of, nearly_orthogonal, orthonormal, times, well_conditioned};
-use super::{f32_of, sum_squares};
+use super::{check_iterations, f32_of, sum_squares};
 
 /// How [`range_find`] works.
 #[derive(Debug, Clone)]
@@ -40,7 +40,7 @@ impl RangeOptions {
 /// from a start, that it agrees with what it was.
 ///
 /// # Errors
-/// [`Code::ShapeMismatch`], [`Code::InvalidArgument`] for a rank of 0 or beyond the smaller side,
+/// [`Code::ShapeMismatch`], [`Code::InvalidArgument`] for a rank of 0 or beyond the smaller side, or more than 1,000 passes,
 /// [`Code::InvalidValue`] for what is not finite; those of the device.
 pub fn range_find(x: &Tensor, options: &RangeOptions) -> Result<Tensor> {
     let [rows, columns] = **x.shape() else {
@@ -56,6 +56,7 @@ pub fn range_find(x: &Tensor, options: &RangeOptions) -> Result<Tensor> {
             format!("expected 1 to {}, the smaller side of {}, given {rank}", side.min(other), x.shape()),
         ));
     }
+    check_iterations("power", options.power)?;
     let x = &f32_of(x)?;
     // Products of the matrix, or its transpose, from this side to the other, and back.
     let forth = |y: &Tensor| x.matmul(y, MatmulOptions { trans_a: !right, ..Default::default() });

@@ -95,6 +95,11 @@ fn what_cannot_be_is_refused_by_name() {
             "schedule",
         ),
         (
+            make(Algorithm::Muon(MuonOptions { ns_steps: 1 << 31, ..Default::default() }), w(), none),
+            Code::InvalidArgument,
+            "nsSteps",
+        ),
+        (
             make(Algorithm::Conda(CondaOptions::default()), w(), &|g| g.adam.state = StateType::Int8),
             Code::InvalidArgument,
             "state",
