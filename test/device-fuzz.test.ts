@@ -41,8 +41,9 @@ describe(`seed ${SEED}`, () => {
     cyclic['self'] = cyclic;
     const held: Tensor[] = [];
     /** Anything: mostly what is nearly right. */
-    const anything = (): unknown =>
-      pick([
+    const anything = (depth = 0): unknown => {
+      const deeper = (): unknown => (depth < 2 ? anything(depth + 1) : below(5));
+      return pick<() => unknown>([
         () => held[below(held.length)],
         () => below(5),
         () => pick([NaN, Infinity, -1, 0.5, 2 ** 53, 2 ** 31, -0, 1e-320, 1e300]),
@@ -59,17 +60,23 @@ describe(`seed ${SEED}`, () => {
             new BigInt64Array(1),
           ]),
         () => pick([new ArrayBuffer(8), new DataView(new ArrayBuffer(8)), new SharedArrayBuffer(8)]),
-        () => ({ shape: anything(), data: anything(), transfer: pick([true, false, 1]) }),
-        () => ({ vocab: anything(), softcap: anything(), bias: anything() }),
-        () => ({ transA: anything(), alpha: anything(), beta: anything(), dtype: anything() }),
-        () => ({ shape: [below(4)], draw: pick(['bits', 'uniform', 'normal', 'x']), seed: anything() }),
+        () => ({ shape: deeper(), data: deeper(), transfer: pick([true, false, 1]) }),
+        () => ({ vocab: deeper(), softcap: deeper(), bias: deeper() }),
+        () => ({ transA: deeper(), alpha: deeper(), beta: deeper(), dtype: deeper() }),
+        () => ({ offsets: deeper(), factors: deeper(), grad: deeper(), maxNorm: deeper() }),
+        () => ({ kind: pick(['rms', 'layer']), weight: deeper(), eps: deeper(), block: deeper() }),
+        () => ({ bits: deeper(), group: deeper(), symmetric: deeper(), centered: deeper() }),
+        () => ({ shape: [below(4)], draw: pick(['bits', 'uniform', 'normal', 'x']), seed: deeper() }),
         () => new Proxy({}, { get: () => 1 }),
       ])();
-    const methods = [
-      'write', 'reshape', 'narrow', 'fill', 'cast', 'copy', 'copyFrom', 'matmul', 'addMatmul', 'rowReduce',
-      'segmentReduce', 'segmentSum', 'axpby', 'axpy', 'scale', 'softmaxStats', 'nll', 'linearNll', 'lossReduction',
-      'topk', 'rowNormScale', 'toTypedArray', 'toFloat32Array', 'toArrow',
-    ] as const; // prettier-ignore
+    };
+    const described = Object.entries(Object.getOwnPropertyDescriptors(Tensor.prototype));
+    const methods = described
+      .filter(
+        ([name, { value }]) => typeof value === 'function' && !['constructor', 'dispose'].includes(name),
+      )
+      .map(([name]) => name);
+    expect(methods.length).toBeGreaterThan(50);
     const start = (): void => {
       held.forEach((tensor) => tensor.dispose());
       held.splice(0);
@@ -92,7 +99,7 @@ describe(`seed ${SEED}`, () => {
       if (held.length > 40) start();
     };
     for (let i = 0; i < 20_000; i++) {
-      const args = Array.from({ length: below(4) }, anything);
+      const args = Array.from({ length: below(4) }, () => anything());
       try {
         const which = below(10);
         if (which === 0) keep(dev.tensor(...(args as [never])));

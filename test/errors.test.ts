@@ -6,11 +6,16 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 
 import {
+  AdamW,
+  calibrateNoise,
   combine,
   ERROR_CODES,
   fit,
   JobMismatchError,
+  openDevice,
   perplexity,
+  PoissonSampler,
+  PrivacyAccountant,
   rate,
   readBatches,
   score,
@@ -167,4 +172,37 @@ test.skipIf(process.platform === 'win32' || process.getuid?.() === 0)('an unwrit
   chmodSync(locked, 0o555);
   const error = await failure(select({ pool, target, budget: '10%', output: join(locked, 'out') }));
   expect(error.code).toBe('IO');
+});
+
+test('options that JSON would leave out or change are refused by name', async () => {
+  await using device = await openDevice({ device: 'cpu' });
+  using w = device.tensor('f32', { shape: [2, 2] });
+  const round: Record<string, unknown> = {};
+  round['schedule'] = round;
+  for (const [lr, given] of [
+    [NaN, 'NaN'],
+    [Infinity, 'Infinity'],
+    [1n, '1n'],
+    [() => 1, 'a function'],
+    [Symbol('s'), 'a symbol'],
+    [new Map(), 'an object'],
+    [new Float32Array(1), 'Float32Array'],
+  ] as const) {
+    const error = await failure(() => new AdamW(device, { w }, { lr: lr as number }));
+    expect(error).toMatchObject({ code: 'INVALID_ARGUMENT', details: { column: 'lr' } });
+    expect(error.message).toContain(`given ${given}`);
+  }
+  const cyclic = await failure(() => new AdamW(device, { w }, { schedule: round as never }));
+  expect(cyclic).toMatchObject({ code: 'INVALID_ARGUMENT', details: { column: 'schedule' } });
+  const accountant = new PrivacyAccountant();
+  for (const call of [
+    () => accountant.record(undefined as never),
+    () => accountant.record({ noiseMultiplier: 1, sampleRate: 0.1, step: 3 } as never),
+    () => accountant.epsilon(undefined as never),
+    () => accountant.delta({ epsilon: '1' } as never),
+    () => calibrateNoise(null as never),
+    () => new PoissonSampler({ examples: 10, sampleRate: 0.1, seeds: 1 } as never),
+  ]) {
+    expect(await failure(call)).toMatchObject({ code: 'INVALID_ARGUMENT' });
+  }
 });

@@ -97,8 +97,8 @@ describe('calibrateNoise', () => {
     const noiseMultiplier = calibrateNoise(budget);
     expect(noiseMultiplier).toBeCloseTo(1.34765625, 2);
     const accountant = new PrivacyAccountant();
-    accountant.record({ ...budget, noiseMultiplier });
-    const { epsilon } = accountant.epsilon(budget);
+    accountant.record({ sampleRate: 0.04, steps: 2250, noiseMultiplier });
+    const { epsilon } = accountant.epsilon({ delta: 1e-5 });
     expect(epsilon).toBeLessThanOrEqual(8);
     expect(epsilon).toBeGreaterThan(7.995);
     expect(calibrateNoise({ ...budget, method: 'rdp' })).toBeCloseTo(1.416, 2);

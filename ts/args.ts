@@ -108,6 +108,44 @@ export function options<T extends object>(
 }
 
 /**
+ * Options as the engine reads them. What JSON would leave out, or turn into something else, is refused: functions, symbols,
+ * bigints, options that are not finite, and objects that are more than their own fields. In arrays of data a number that is
+ * not finite becomes null, which the engine refuses by row and column.
+ *
+ * @internal
+ */
+export function json(op: string, value: unknown): string {
+  const plain = ['[object Object]', '[object Array]'];
+  const fits = (part: unknown, inArray: boolean): boolean =>
+    typeof part === 'number'
+      ? inArray || Number.isFinite(part)
+      : typeof part === 'object'
+        ? part === null || plain.includes(Object.prototype.toString.call(part))
+        : ['string', 'boolean', 'undefined'].includes(typeof part);
+  const expected = 'a finite number, a string, true or false, an array or a plain object';
+  // Indices of arrays say less than the option that the array is.
+  let named = 'options';
+  function check(this: Record<string, unknown>, key: string, part: unknown): unknown {
+    const inArray = Array.isArray(this);
+    if (key !== '' && !inArray) named = key;
+    // As it was before a `toJSON` of its own.
+    const given = this[key];
+    if (!fits(given, inArray)) throw refused('INVALID_ARGUMENT', op, named, expected, given);
+    return part;
+  }
+  try {
+    return JSON.stringify(value, check);
+  } catch (cause) {
+    if (cause instanceof GristmillError) throw cause;
+    throw new GristmillError('INVALID_ARGUMENT', `${op}: options that cannot be read`, {
+      details: { column: named },
+      hint: 'an object may not be a part of itself',
+      cause,
+    });
+  }
+}
+
+/**
  * A shape; of what its sizes may be the engine decides.
  *
  * @internal

@@ -69,7 +69,7 @@ export async function benchDevice(options: BenchOptions = {}): Promise<BenchRepo
   const stop = (): void => cancel.cancel();
   signal?.addEventListener('abort', stop, { once: true });
   try {
-    const report = await attempt(signal, () => addon.bench(device, JSON.stringify(rest), cancel, onRow));
+    const report = await attempt(signal, () => addon.bench(device, arg.json(op, rest), cancel, onRow));
     return JSON.parse(report) as BenchReport;
   } finally {
     signal?.removeEventListener('abort', stop);

@@ -61,7 +61,7 @@ export async function checkDevice(options: CheckOptions = {}): Promise<CheckRepo
   const stop = (): void => cancel.cancel();
   signal?.addEventListener('abort', stop, { once: true });
   try {
-    const request = JSON.stringify({ ops, seed });
+    const request = arg.json(op, { ops, seed });
     const report = await attempt(signal, () => addon.check(device, request, cancel, onRow));
     return JSON.parse(report) as CheckReport;
   } finally {

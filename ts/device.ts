@@ -284,3 +284,13 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<Devic
     signal?.removeEventListener('abort', stop);
   }
 }
+
+/**
+ * The handle of what should be a device.
+ *
+ * @internal
+ */
+export function placeOf(op: string, device: unknown): Native.DeviceHandle {
+  if (device instanceof Device) return device.handle(op);
+  throw arg.refused('INVALID_ARGUMENT', op, 'device', 'an open device', device);
+}

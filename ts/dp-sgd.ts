@@ -1,7 +1,7 @@
 import type * as Native from '../bindings/node/index.js';
 import * as arg from './args.js';
 import { type ClipPath, NORMS_METHODS, type NormsMethod } from './clipping.js';
-import { Device } from './device.js';
+import { type Device, placeOf } from './device.js';
 import { ask, attempt } from './job.js';
 import { PrivacyAccountant, type PrivacyAccountantState } from './privacy.js';
 import { stateOf, writeWhole } from './state-file.js';
@@ -225,12 +225,9 @@ export class DpSgd implements Disposable {
   #disposed = false;
 
   constructor(device: Device, options: DpSgdOptions) {
-    if (!(device instanceof Device)) {
-      throw arg.refused('INVALID_ARGUMENT', 'DpSgd', 'device', 'an open device', device);
-    }
+    const handle = placeOf('DpSgd', device);
     const { rng = 'secure', ...rest } = arg.options('DpSgd', options, OPTIONS);
-    const text = JSON.stringify({ rng, ...rest });
-    const handle = device.handle('DpSgd');
+    const text = arg.json('DpSgd', { rng, ...rest });
     this.device = device;
     this.#handle = ask((addon) => new addon.DpSgdHandle(handle, text));
   }

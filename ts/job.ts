@@ -1,4 +1,5 @@
 import type * as Native from '../bindings/node/index.js';
+import { json } from './args.js';
 import { type Batch, readBatches } from './batches.js';
 import { fromNative, GristmillError } from './errors.js';
 import { native } from './native.js';
@@ -78,7 +79,7 @@ export async function run<Summary>(
   signal?.addEventListener('abort', stop, { once: true });
   try {
     const start = pick(addon);
-    const summary = await attempt(signal, () => start(JSON.stringify(rest), cancel, onProgress && report));
+    const summary = await attempt(signal, () => start(json('options', rest), cancel, onProgress && report));
     return JSON.parse(summary) as Summary;
   } catch (error) {
     throw failure ? failure.error : error;

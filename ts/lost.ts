@@ -1,6 +1,6 @@
 import type * as Native from '../bindings/node/index.js';
 import * as arg from './args.js';
-import { Device } from './device.js';
+import { type Device, placeOf } from './device.js';
 import { attempt } from './job.js';
 import { native } from './native.js';
 import { stateOf, writeWhole } from './state-file.js';
@@ -141,7 +141,7 @@ export class LostLinear<D extends LostType = LostType> implements Disposable {
     const op = 'LostLinear.fromDense';
     const { bias, ...rest } = arg.options<LostOptions>(op, options, OPTIONS);
     const [from, terms] = [handleOf(op, 'weight', weight), optionalHandleOf(op, 'bias', bias)];
-    const text = JSON.stringify(rest);
+    const text = arg.json(op, rest);
     const work = (): Promise<Native.LostHandle> => native().lostFromDense(from, terms, text);
     return new LostLinear<D>(weight.device, await attempt(undefined, work));
   }
@@ -178,10 +178,7 @@ export class LostLinear<D extends LostType = LostType> implements Disposable {
    */
   static async load(device: Device, from: string | Uint8Array): Promise<LostLinear> {
     const op = 'LostLinear.load';
-    if (!(device instanceof Device)) {
-      throw arg.refused('INVALID_ARGUMENT', op, 'device', 'an open device', device);
-    }
-    const place = device.handle(op);
+    const place = placeOf(op, device);
     const file = await stateOf(from);
     return new LostLinear(device, await attempt(undefined, () => native().loadLost(place, file)));
   }

@@ -1,6 +1,6 @@
 import type * as Native from '../bindings/node/index.js';
 import * as arg from './args.js';
-import { Device } from './device.js';
+import { type Device, placeOf } from './device.js';
 import { call } from './job.js';
 import { native } from './native.js';
 import type { PayloadFormat } from './payload.js';
@@ -121,12 +121,9 @@ export abstract class Replica implements Disposable {
     params: Params,
     options: Native.MethodOptions,
   ) {
-    if (!(device instanceof Device)) {
-      throw arg.refused('INVALID_ARGUMENT', method, 'device', 'an open device', device);
-    }
+    const place = placeOf(method, device);
     const names = Object.keys(named(method, params)).sort();
     const tensors = names.map((name) => handleOf(method, name, params[name]));
-    const place = device.handle(method);
     this.device = device;
     this.#names = names;
     this.#handle = arg.call(() => new (native().MethodHandle)(place, method, options, names, tensors));

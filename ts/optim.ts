@@ -1,6 +1,6 @@
 import type * as Native from '../bindings/node/index.js';
 import * as arg from './args.js';
-import type { Device } from './device.js';
+import { type Device, placeOf } from './device.js';
 import { GristmillError } from './errors.js';
 import { ask, attempt } from './job.js';
 import type { LostOptions } from './lost.js';
@@ -88,7 +88,7 @@ export interface MuonOnly {
   momentum?: number;
   /** Whether the update looks ahead along the momentum. @defaultValue true */
   nesterov?: boolean;
-  /** Iterations of Newton and Schulz. @defaultValue 5 */
+  /** Iterations of Newton and Schulz, at most 1,000. @defaultValue 5 */
   nsSteps?: number;
   /** Whether their products are of `bf16`, as published, or of `f32`. @defaultValue true */
   bf16?: boolean;
@@ -240,6 +240,16 @@ function algorithm(name: AlgorithmName, options: object): { name: string } {
   return { name, ...(mini === true && MINI), ...own };
 }
 
+/** Tensors with their names; each of them is one. */
+function entriesOf(op: string, argument: string, given: unknown): [string, Tensor][] {
+  if (typeof given !== 'object' || given === null) {
+    throw arg.refused('INVALID_ARGUMENT', op, argument, 'tensors by name', given);
+  }
+  const entries = Object.entries(given as OptimizerParams);
+  for (const [key, tensor] of entries) handleOf(op, key, tensor);
+  return entries;
+}
+
 /** The parts of the optimizers, which differ in what they do with matrices. */
 export abstract class Optimizer implements Disposable {
   readonly #handle: Native.OptimizerHandle;
@@ -263,13 +273,17 @@ export abstract class Optimizer implements Disposable {
     const groups: object[] = [];
     const tensors: Native.TensorHandle[] = [];
     const names: string[] = [];
-    for (const group of given) {
-      arg.options(name, group as unknown as Record<string, unknown>, [...known, 'params', 'dense']);
+    for (const one of given) {
+      const group = arg.options<Record<string, unknown>>(name, one as object as Record<string, unknown>, [
+        ...known,
+        'params',
+        'dense',
+      ]);
       const merged = { ...options, ...group };
-      const entries = Object.entries(group.params);
+      const entries = entriesOf(name, 'params', group['params']);
       const most = (merged as MuonOnly).vectors === true ? [0, 1, 2] : [2];
       const matrix = ([, tensor]: [string, Tensor]): boolean =>
-        name !== 'adamw' && group.dense !== true && most.includes(tensor.shape.length);
+        name !== 'adamw' && group['dense'] !== true && most.includes(tensor.shape.length);
       for (const [kind, some] of [
         [name, entries.filter(matrix)],
         ['adamw', entries.filter((entry) => !matrix(entry))],
@@ -281,8 +295,8 @@ export abstract class Optimizer implements Disposable {
         tensors.push(...some.map(([key, tensor]) => handleOf(name, key, tensor)));
       }
     }
-    const text = JSON.stringify({ groups, options: pick(options, SHARED) });
-    const handle = device.handle(name);
+    const text = arg.json(name, { groups, options: pick(options, SHARED) });
+    const handle = placeOf(name, device);
     this.#handle = ask((addon) => new addon.OptimizerHandle(handle, text, tensors));
     if (device.logger) this.#handle.warnings().forEach((warning) => device.logger?.warn(warning));
     this.#names = names;
@@ -323,7 +337,8 @@ export abstract class Optimizer implements Disposable {
 
   /** Refuses gradients of no parameter. */
   #known(op: string, gradients: Readonly<Record<string, Tensor>>): void {
-    const stranger = Object.keys(gradients).find((name) => !this.#names.includes(name));
+    const given = entriesOf(op, 'gradients', gradients);
+    const stranger = given.map(([name]) => name).find((name) => !this.#names.includes(name));
     if (stranger === undefined) return;
     throw new GristmillError('INVALID_ARGUMENT', `${op}: there is no parameter ${JSON.stringify(stranger)}`, {
       details: { column: 'gradients' },
@@ -529,12 +544,8 @@ export interface OptimizerMemoryOptions extends Omit<GaLoreOnly, 'projector'>, P
 /** Bytes of a model's weights, and of what an optimizer keeps once it has taken a step, without allocating them. */
 export function optimizerMemory(options: OptimizerMemoryOptions): OptimizerMemory {
   const known = ['config', 'optimizer', 'weights', 'state', 'sparsity', ...ONLY.galore] as const;
-  const {
-    config,
-    optimizer = 'adamw',
-    weights = 'bf16',
-    state = 'f32',
-  } = arg.options('optimizerMemory', options, known);
+  const given = arg.options<OptimizerMemoryOptions>('optimizerMemory', options, known);
+  const { config, optimizer = 'adamw', weights = 'bf16', state = 'f32' } = given;
   const name = arg.oneOf('optimizerMemory', 'optimizer', optimizer, [
     'adamw',
     'galore',
@@ -545,7 +556,7 @@ export function optimizerMemory(options: OptimizerMemoryOptions): OptimizerMemor
     'fira',
     'lost',
   ] as const);
-  const text = JSON.stringify({ config, weights, ...inEngine(name, options), adam: { state } });
+  const text = arg.json('optimizerMemory', { config, weights, ...inEngine(name, given), adam: { state } });
   return JSON.parse(ask((addon) => addon.optimizerMemory(text))) as OptimizerMemory;
 }
 

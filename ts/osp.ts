@@ -2,7 +2,7 @@
 
 import type * as Native from '../bindings/node/index.js';
 import * as arg from './args.js';
-import { Device } from './device.js';
+import { type Device, placeOf } from './device.js';
 import { attempt } from './job.js';
 import { native } from './native.js';
 import { handleOf, Tensor } from './tensor.js';
@@ -26,10 +26,7 @@ export async function embeddingProjection(
 ): Promise<Tensor<'f32'>> {
   const op = 'embeddingProjection';
   const given = arg.options<EmbeddingProjectionOptions>(op, options, ['width', 'seed']);
-  if (!(device instanceof Device)) {
-    throw arg.refused('INVALID_ARGUMENT', op, 'device', 'an open device', device);
-  }
-  const place = device.handle(op);
+  const place = placeOf(op, device);
   const width = arg.number(op, 'width', given.width);
   const seed = arg.word(op, 'seed', given.seed ?? 0);
   const work = (): Promise<Native.TensorHandle> => native().embeddingProjection(place, width, seed);

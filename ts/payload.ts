@@ -1,3 +1,4 @@
+import { json } from './args.js';
 import { call } from './job.js';
 
 /** A tensor of a {@link PayloadFormat}. */
@@ -86,7 +87,7 @@ export interface OpenedPayload {
  * One array of values per tensor of the format.
  */
 export function hashParams(format: PayloadFormat, tensors: readonly Float32Array[]): Promise<string> {
-  return call(undefined, (addon) => addon.hashParams(JSON.stringify(format), [...tensors]));
+  return call(undefined, (addon) => addon.hashParams(json('hashParams', format), [...tensors]));
 }
 
 /**
@@ -105,7 +106,7 @@ export function sealPayload(options: {
   tensors: readonly Uint8Array[];
 }): Promise<Uint8Array> {
   const { format, base, tensors } = options;
-  return call(undefined, (addon) => addon.sealPayload(JSON.stringify(format), base, [...tensors]));
+  return call(undefined, (addon) => addon.sealPayload(json('sealPayload', format), base, [...tensors]));
 }
 
 /** Opens a payload by what it says of itself; rejects with the reason where a bit of it is wrong. */

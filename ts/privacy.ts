@@ -1,4 +1,5 @@
 import type * as Native from '../bindings/node/index.js';
+import * as arg from './args.js';
 import { ask } from './job.js';
 
 /**
@@ -62,7 +63,7 @@ export class PrivacyAccountant {
   /** The accountant of a state that `toJSON` gave; one that is damaged is refused. */
   static fromJSON(state: PrivacyAccountantState): PrivacyAccountant {
     const accountant = new PrivacyAccountant();
-    accountant.#native = ask((addon) => new addon.PrivacyLedger(JSON.stringify(state)));
+    accountant.#native = ask((addon) => new addon.PrivacyLedger(arg.json('PrivacyAccountant', state)));
     return accountant;
   }
 
@@ -73,7 +74,16 @@ export class PrivacyAccountant {
 
   /** Records steps. What was recorded cannot be taken back. */
   record(steps: PrivacySteps): void {
-    ask(() => this.#native.record(steps.noiseMultiplier, steps.sampleRate, steps.steps ?? 1));
+    const known = ['noiseMultiplier', 'sampleRate', 'steps'] as const;
+    const {
+      noiseMultiplier,
+      sampleRate,
+      steps: count = 1,
+    } = arg.options<PrivacySteps>('record', steps, known);
+    const sigma = arg.number('record', 'noiseMultiplier', noiseMultiplier);
+    const rate = arg.number('record', 'sampleRate', sampleRate);
+    const times = arg.number('record', 'steps', count);
+    ask(() => this.#native.record(sigma, rate, times));
   }
 
   /**
@@ -83,13 +93,21 @@ export class PrivacyAccountant {
    * `'pld'` when not given.
    */
   epsilon(options: { delta: number; method?: PrivacyMethod }): PrivacySpent {
-    const { delta, method = 'pld' } = options;
+    const given = arg.options<typeof options>('epsilon', options, ['delta', 'method']);
+    const [delta, method] = [
+      arg.number('epsilon', 'delta', given.delta),
+      arg.text('epsilon', 'method', given.method ?? 'pld'),
+    ];
     return ask(() => JSON.parse(this.#native.epsilon(delta, method)) as PrivacySpent);
   }
 
   /** The delta that all steps together keep at an epsilon of zero or more. */
   delta(options: { epsilon: number; method?: PrivacyMethod }): PrivacySpent {
-    const { epsilon, method = 'pld' } = options;
+    const given = arg.options<typeof options>('delta', options, ['epsilon', 'method']);
+    const [epsilon, method] = [
+      arg.number('delta', 'epsilon', given.epsilon),
+      arg.text('delta', 'method', given.method ?? 'pld'),
+    ];
     return ask(() => JSON.parse(this.#native.delta(epsilon, method)) as PrivacySpent);
   }
 
@@ -123,7 +141,15 @@ export interface CalibrateNoiseOptions {
  * ```
  */
 export function calibrateNoise(options: CalibrateNoiseOptions): number {
-  const { epsilon, delta, sampleRate, steps, method = 'pld' } = options;
+  const op = 'calibrateNoise';
+  const known = ['epsilon', 'delta', 'sampleRate', 'steps', 'method'] as const;
+  const given = arg.options<CalibrateNoiseOptions>(op, options, known);
+  const [epsilon, delta] = [arg.number(op, 'epsilon', given.epsilon), arg.number(op, 'delta', given.delta)];
+  const [sampleRate, steps] = [
+    arg.number(op, 'sampleRate', given.sampleRate),
+    arg.number(op, 'steps', given.steps),
+  ];
+  const method = arg.text(op, 'method', given.method ?? 'pld');
   return ask((addon) => addon.calibrateNoise(epsilon, delta, sampleRate, steps, method));
 }
 
@@ -177,9 +203,11 @@ export class PoissonSampler {
   readonly #native: Native.PoissonDraws;
 
   constructor(options: PoissonSamplerOptions) {
-    const state = (options as { [STATE]?: PoissonSamplerState })[STATE];
+    const known = ['examples', 'sampleRate', 'seed', 'multiple'] as const;
+    const given = arg.options<PoissonSamplerOptions>('PoissonSampler', options, known);
+    const state = (given as { [STATE]?: PoissonSamplerState })[STATE];
     const how = state === undefined ? { new: options } : { state };
-    this.#native = ask((addon) => new addon.PoissonDraws(JSON.stringify(how)));
+    this.#native = ask((addon) => new addon.PoissonDraws(arg.json('PoissonSampler', how)));
   }
 
   /** The sampler of a state that `toJSON` gave; one that is damaged is refused. */

@@ -112,8 +112,8 @@ export async function* scoreBatches(
       signal,
       () =>
         new addon.BatchScorer(
-          JSON.stringify({ ...rest, ...columns }),
-          JSON.stringify({ ...paths, normalizer, transformer }),
+          arg.json('scoreBatches', { ...rest, ...columns }),
+          arg.json('scoreBatches', { ...paths, normalizer, transformer }),
           loaded,
           cancel,
           handle,

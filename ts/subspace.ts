@@ -1,6 +1,6 @@
 import type * as Native from '../bindings/node/index.js';
 import * as arg from './args.js';
-import { Device } from './device.js';
+import { type Device, placeOf } from './device.js';
 import { attempt } from './job.js';
 import { native } from './native.js';
 import { handleOf, optionalHandleOf, Tensor } from './tensor.js';
@@ -70,10 +70,7 @@ export class Subspace<D extends ActivationType = ActivationType> implements Disp
     const op = 'Subspace.random';
     const known = ['width', 'rank', 'seed', 'dtype', 'anchor'] as const;
     const given = arg.options<RandomSubspaceOptions<D>>(op, options, known);
-    if (!(device instanceof Device)) {
-      throw arg.refused('INVALID_ARGUMENT', op, 'device', 'an open device', device);
-    }
-    const place = device.handle(op);
+    const place = placeOf(op, device);
     const [width, rank] = [arg.number(op, 'width', given.width), arg.number(op, 'rank', given.rank)];
     const seed = arg.word(op, 'seed', given.seed ?? 0);
     const [dtype, anchor] = shared(op, given);

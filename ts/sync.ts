@@ -1,4 +1,5 @@
 import type * as Native from '../bindings/node/index.js';
+import { json } from './args.js';
 import { ask, call } from './job.js';
 import type { Progress } from './options.js';
 import type { PayloadFormat } from './payload.js';
@@ -114,7 +115,7 @@ export class RoundSync {
 
   /** Opens the rounds at a directory or an object-store URL. Nothing is read yet. */
   constructor(url: string, options: RoundSyncOptions) {
-    this.#handle = ask((addon) => new addon.RoundSyncHandle(url, JSON.stringify(options)));
+    this.#handle = ask((addon) => new addon.RoundSyncHandle(url, json('RoundSync', options)));
   }
 
   /** The run. */

@@ -211,7 +211,7 @@ export class Tensor<D extends DType = DType> implements Disposable {
   async toArrowLists(offsets: Tensor, options?: { name?: string }): Promise<Batch> {
     const { name = 'values' } = arg.options('toArrow', options, ['name']);
     arg.text('toArrow', 'name', name);
-    const ends = offsets.handle('toArrow', 'offsets');
+    const ends = handleOf('toArrow', 'offsets', offsets);
     return new Batch(await this.#read('toArrow', (handle) => handle.toArrowLists(ends, name)));
   }
 

@@ -1,3 +1,4 @@
+import { json } from '../args.js';
 import { GristmillError } from '../errors.js';
 import { ask, call } from '../job.js';
 import type { Agreement } from './types.js';
@@ -122,12 +123,12 @@ export async function fitLaw(options: FitLawOptions): Promise<LawFit> {
     points = { table: { points: rows, losses } };
     fit = how;
   }
-  const text = JSON.stringify({ form, points, fit, output, plot });
+  const text = json('fitLaw', { form, points, fit, output, plot });
   return JSON.parse(await call(signal, (addon, cancel) => addon.lawFit(text, cancel))) as LawFit;
 }
 
 function answer(question: object): unknown {
-  return ask((addon) => JSON.parse(addon.lawAnswer(JSON.stringify(question))) as unknown);
+  return ask((addon) => JSON.parse(addon.lawAnswer(json('a law', question))) as unknown);
 }
 
 /** A law of known parameters, in the order of the form's. */

@@ -1,4 +1,5 @@
 import type * as Native from '../../bindings/node/index.js';
+import { json } from '../args.js';
 import { ask, attempt, call } from '../job.js';
 import { native } from '../native.js';
 import type { Agreement, BaggedEstimate, Mixture } from './types.js';
@@ -58,7 +59,7 @@ export interface SampledMixtures {
 export async function sampleMixtures(options: SampleMixturesOptions): Promise<SampledMixtures> {
   const { prior, output, signal, ...sample } = options;
   const text = await call(signal, (addon, cancel) =>
-    addon.mixSample(JSON.stringify({ prior, output, sample }), cancel),
+    addon.mixSample(json('sampleMixtures', { prior, output, sample }), cancel),
   );
   return JSON.parse(text) as SampledMixtures;
 }
@@ -199,7 +200,7 @@ export class MixtureModel {
 
   /** The loss predicted for each mixture, with the 5% and 95% quantiles over the bootstrap models. */
   async predict(mixtures: readonly (readonly number[])[]): Promise<BaggedEstimate[]> {
-    const text = await attempt(undefined, () => this.#native.estimate(JSON.stringify(mixtures)));
+    const text = await attempt(undefined, () => this.#native.estimate(json('predict', mixtures)));
     return JSON.parse(text) as BaggedEstimate[];
   }
 
@@ -231,7 +232,7 @@ export async function fitMixtureRegression(options: FitMixtureOptions): Promise<
   const source = 'domains' in runs ? { table: runs } : { files: runs };
   const kind = typeof regressor === 'string' ? { kind: regressor } : regressor;
   const fit = { regressor: kind, bags, folds, seed };
-  const text = JSON.stringify({ runs: source, target, fit, output, plot });
+  const text = json('fitMixtureRegression', { runs: source, target, fit, output, plot });
   return new MixtureModel(await call(signal, (addon, cancel) => addon.mixFit(text, cancel)));
 }
 
@@ -298,7 +299,7 @@ export async function optimizeMixture(options: OptimizeMixtureOptions): Promise<
   const list = models instanceof MixtureModel ? [models] : models;
   const natives = list.map((model) => model.native);
   const text = await call(signal, (addon, cancel) =>
-    addon.mixOptimize(natives, JSON.stringify(rest), cancel),
+    addon.mixOptimize(natives, json('optimizeMixture', rest), cancel),
   );
   return JSON.parse(text) as Optimum;
 }

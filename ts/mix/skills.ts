@@ -1,4 +1,5 @@
 import type * as Native from '../../bindings/node/index.js';
+import { json } from '../args.js';
 import { GristmillError } from '../errors.js';
 import { ask } from '../job.js';
 
@@ -61,7 +62,7 @@ export function skillGraph(options: SkillGraphOptions): SkillGraph {
         : 'alone' in rest
           ? { pairs: { margin: 0, ...rest } }
           : { singleRuns: rest };
-  return ask((addon) => JSON.parse(addon.skillGraph(JSON.stringify({ from, targets }))) as SkillGraph);
+  return ask((addon) => JSON.parse(addon.skillGraph(json('skillGraph', { from, targets }))) as SkillGraph);
 }
 
 /** The rule of Skill-It's update. */
@@ -91,7 +92,8 @@ export function skillMixture(
 ): number[] {
   const { graph, losses, ...rule } = options;
   return ask(
-    (addon) => JSON.parse(addon.skillMixture(JSON.stringify({ graph, losses, options: rule }))) as number[],
+    (addon) =>
+      JSON.parse(addon.skillMixture(json('skillMixture', { graph, losses, options: rule }))) as number[],
   );
 }
 
@@ -197,5 +199,5 @@ function create(options: MixtureSamplerOptions & { [STATE]?: MixtureSamplerState
     const { graph, updateEvery, dampen, seed, ...skill } = options;
     how = { skillIt: { graph, options: { skill, updateEvery, dampen, seed } } };
   }
-  return ask((addon) => new addon.DomainSampler(JSON.stringify(how)));
+  return ask((addon) => new addon.DomainSampler(json('MixtureSampler', how)));
 }

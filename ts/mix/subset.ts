@@ -1,3 +1,4 @@
+import { json } from '../args.js';
 import type { DeviceName } from '../device.js';
 import { GristmillError } from '../errors.js';
 import { call, run } from '../job.js';
@@ -131,7 +132,7 @@ export async function selectSubset(options: SelectSubsetOptions): Promise<Subset
   const { data, dimension: d } = flat({ embeddings, dimension } as Embeddings);
   const weights = quality && Float64Array.from(quality);
   const text = await call(signal, (addon, cancel) =>
-    addon.chooseSubset(data, d, weights, JSON.stringify(choice), device, cancel),
+    addon.chooseSubset(data, d, weights, json('selectSubset', choice), device, cancel),
   );
   return JSON.parse(text) as Subset;
 }
@@ -210,7 +211,7 @@ export interface Clusters {
 export async function kmeans(options: KMeansOptions): Promise<Clusters> {
   const { embeddings, dimension, signal, ...how } = options;
   const { data, dimension: d } = flat({ embeddings, dimension } as Embeddings);
-  return call(signal, (addon, cancel) => addon.kmeans(data, d, JSON.stringify(how), cancel));
+  return call(signal, (addon, cancel) => addon.kmeans(data, d, json('kmeans', how), cancel));
 }
 
 /** What {@link subset} takes. */
