@@ -49,6 +49,9 @@ pub struct Recorded {
     pub steps: u64,
 }
 
+/// The least delta that is stated.
+const LEAST_DELTA: f64 = 1e-300;
+
 const FORMAT: &str = "gristmill-privacy-accountant/1";
 
 /// Records the steps of a run and says what they cost in privacy.
@@ -83,7 +86,10 @@ impl Accountant {
     pub fn record(&mut self, mechanism: Mechanism, steps: u64) {
         match self.steps.last_mut() {
             _ if steps == 0 => {}
-            Some((last, count)) if *last == mechanism => *count = count.saturating_add(steps),
+            Some((last, count)) if *last == mechanism && count.checked_add(steps).is_some() => {
+                *count += steps
+            }
+            // More than an integer holds go on in another entry: none may be forgotten.
             _ => self.steps.push((mechanism, steps)),
         }
     }
@@ -153,6 +159,8 @@ impl Accountant {
             }
             Method::Gdp => gaussian::delta(central_limit(&steps), epsilon),
         };
+        // Gaussian noise never leaves a delta of 0: what is too small for a number with all digits is rounded up.
+        let delta = if steps.is_empty() { 0.0 } else { delta.max(LEAST_DELTA) };
         finite(Spent { epsilon, delta, method, guaranteed: method != Method::Gdp, order })
     }
 
@@ -164,7 +172,9 @@ impl Accountant {
         sorted.sort_by_key(|(m, _)| key(m));
         for (mechanism, steps) in sorted {
             match kinds.last_mut() {
-                Some((last, count)) if *last == mechanism => *count = count.saturating_add(steps),
+                Some((last, count)) if *last == mechanism && count.checked_add(steps).is_some() => {
+                    *count += steps;
+                }
                 _ => kinds.push((mechanism, steps)),
             }
         }

@@ -53,7 +53,12 @@ impl Mechanism {
     /// The loss at `x`.
     pub(crate) fn loss(&self, x: f64) -> f64 {
         let y = (x - 0.5) / (self.sigma * self.sigma);
-        if y > 0.0 { y + (self.q + (1.0 - self.q) * (-y).exp()).ln() } else { (self.q * y.exp_m1()).ln_1p() }
+        // The first form cancels where q is small, the second one overflows.
+        if y > 700.0 {
+            y + (self.q + (1.0 - self.q) * (-y).exp()).ln()
+        } else {
+            (self.q * y.exp_m1()).ln_1p()
+        }
     }
 
     /// Where the loss is `l`; minus infinity for a loss below all that there are.
@@ -67,9 +72,20 @@ impl Mechanism {
         0.5 + y * self.sigma * self.sigma
     }
 
+    /// Where the loss turns from a constant, `ln(1 - q)`, to a line.
+    pub(crate) fn kink(&self) -> f64 {
+        0.5 + self.sigma * self.sigma * (1.0 / self.q - 1.0).ln()
+    }
+
     /// The density of `x` without the example.
     pub(crate) fn density_without(&self, x: f64) -> f64 {
         normal::density(x / self.sigma) / self.sigma
+    }
+
+    /// The density of `x` with the example. Not that without it times `exp(loss)`: with little noise one of them is zero
+    /// and the other one infinite.
+    pub(crate) fn density_with(&self, x: f64) -> f64 {
+        (1.0 - self.q) * self.density_without(x) + self.q * self.density_without(x - 1.0)
     }
 
     /// The probability of an `x` of at least `at`, with the example.

@@ -127,13 +127,18 @@ fn composed(steps: &[(Mechanism, u64)], alpha: f64) -> f64 {
     steps.iter().map(|(m, n)| *n as f64 * epsilon_at_order(m, alpha)).sum::<f64>() * (1.0 + 1e-10)
 }
 
+/// What is no number is no bound: nothing may be less.
+fn ordered(bound: f64) -> f64 {
+    if bound.is_nan() { f64::INFINITY } else { bound }
+}
+
 /// The least epsilon over the orders, and its order:
 /// `r(alpha) + ln(1 - 1/alpha) - ln(delta alpha) / (alpha - 1)`, at least 0 (Canonne, Kamath and Steinke 2020, "The
 /// Discrete Gaussian for Differential Privacy", proposition 12).
 pub(crate) fn epsilon(steps: &[(Mechanism, u64)], delta: f64, orders: &[f64]) -> (f64, f64) {
     let convert = |&alpha: &f64| {
         let divergence = composed(steps, alpha);
-        (divergence + (-1.0 / alpha).ln_1p() - (delta * alpha).ln() / (alpha - 1.0), alpha)
+        (ordered(divergence + (-1.0 / alpha).ln_1p() - (delta * alpha).ln() / (alpha - 1.0)), alpha)
     };
     let best = orders.iter().map(convert).min_by(|a, b| a.0.total_cmp(&b.0));
     best.map_or((f64::INFINITY, f64::NAN), |(epsilon, alpha)| (epsilon.max(0.0), alpha))
@@ -144,7 +149,7 @@ pub(crate) fn delta(steps: &[(Mechanism, u64)], epsilon: f64, orders: &[f64]) ->
     let convert = |&alpha: &f64| {
         let divergence = composed(steps, alpha);
         let ln_delta = (alpha - 1.0) * (divergence - epsilon + (-1.0 / alpha).ln_1p()) - alpha.ln();
-        (ln_delta.exp(), alpha)
+        (ordered(ln_delta.exp()), alpha)
     };
     let best = orders.iter().map(convert).min_by(|a, b| a.0.total_cmp(&b.0));
     best.map_or((1.0, f64::NAN), |(delta, alpha)| (delta.min(1.0), alpha))

@@ -21,6 +21,24 @@ pub(super) struct Composed {
     beyond: f64,
 }
 
+/// An epsilon and a delta that holds at it.
+pub(super) struct Found {
+    /// The one that was not given.
+    pub(super) answer: f64,
+    pub(super) epsilon: f64,
+    /// The density of the loss there, relative to what delta falls by.
+    pub(super) sharp: f64,
+    /// Whether the window holds the answer, and does not end above it.
+    pub(super) inside: bool,
+}
+
+impl Found {
+    fn epsilon(epsilon: f64) -> Self {
+        let epsilon = epsilon.max(0.0);
+        Self { answer: epsilon, epsilon, sharp: 1.0, inside: true }
+    }
+}
+
 /// One kind of step, tilted.
 struct Tilted {
     steps: f64,
@@ -46,7 +64,7 @@ impl Composed {
         let mut infinite = 0.0;
         let (mut tilted, mut grids) = (Vec::with_capacity(steps.len()), Vec::with_capacity(steps.len()));
         for (mechanism, count) in steps {
-            let grid = discretise(mechanism, saddle.direction, h, ends);
+            let grid = discretise(mechanism, saddle.direction, h, ends)?;
             infinite += *count as f64 * grid.infinite;
             let (ln_mass, exponent, mut folded) = grid.tilt(h, theta, length);
             let mut spectrum = forward.make_output_vec();
@@ -62,57 +80,80 @@ impl Composed {
 
         // The tilts are undone. Each of them was rounded, and so were the masses, step by step.
         let ln_mass: f64 = tilted.iter().map(|t| t.steps * t.ln_mass).sum();
-        let slack: f64 =
-            tilted.iter().map(|t| t.steps * (1e-12 + f64::EPSILON * (t.exponent + t.ln_mass.abs()))).sum();
+        let slack: f64 = tilted.iter().map(|t| t.steps * rounding_of(t.exponent + t.ln_mass.abs())).sum();
         let masses = (0..length as i64)
             .map(|i| {
                 let cell = first + i;
                 let mass = sums[cell.rem_euclid(length as i64) as usize] / length as f64;
                 let exponent = ln_mass - theta * cell as f64 * h;
-                (mass.max(0.0) + rounding) * (exponent + slack + f64::EPSILON * exponent.abs()).exp()
+                let untilted = (exponent + slack + f64::EPSILON * exponent.abs()).exp();
+                // Probabilities: where a bound overflowed, or is none, it is one.
+                if mass.is_nan() { 1.0 } else { ((mass.max(0.0) + rounding) * untilted).min(1.0) }
             })
             .collect();
         Ok(Self { h, first, masses, beyond })
     }
 
     /// The least epsilon at which `delta` holds, at least 0.
-    pub(super) fn epsilon(&self, delta: f64) -> Result<f64> {
-        let room = delta - self.beyond;
+    pub(super) fn epsilon(&self, delta: f64) -> Result<Found> {
+        // Sums of positive numbers, less than their rounding.
+        let room = (delta - self.beyond) * (1.0 - SUMS);
         if room.is_nan() || room <= 0.0 {
             return Err(below_floor(delta));
         }
-        // From the top: `sum` is the mass above a cell, `scaled` the same with weights exp(cell - loss).
-        let (mut sum, mut scaled) = (0.0, 0.0);
-        let shrink = (-self.h).exp();
+        // From the top: `used` is delta at the cell above, `scaled` the mass from there on with weights exp(above - loss).
+        // Between, delta is used + (1 - exp(epsilon - above)) scaled: nothing cancels.
+        let (mut used, mut scaled) = (0.0, 0.0);
+        let (shrink, grow) = ((-self.h).exp(), -(-self.h).exp_m1());
         for (i, mass) in self.masses.iter().enumerate().rev() {
             let at = (self.first + i as i64) as f64 * self.h;
-            let (with, with_scaled) = (sum + mass, scaled * shrink + mass);
-            if with - with_scaled > room {
-                // Between this cell and the one above, delta is sum - exp(epsilon - above) scaled.
+            let here = used + grow * scaled;
+            // Also where it is no number: that `room` is enough is known of the cell above.
+            if here.is_nan() || here > room {
                 let above = at + self.h;
-                let inside = above + ((sum - room) / scaled).ln();
-                return Ok(inside.clamp(at, above).max(0.0));
+                let inside = above + (-(room - used) / scaled).ln_1p();
+                let epsilon = if inside.is_nan() { above } else { inside.clamp(at, above) };
+                let sharp = self.sharp(*mass, scaled * shrink + mass);
+                return Ok(Found { sharp, ..Found::epsilon(epsilon) });
             }
             if at <= 0.0 {
-                return Ok(0.0);
+                return Ok(Found::epsilon(0.0));
             }
-            (sum, scaled) = (with, with_scaled);
+            (used, scaled) = (here, scaled * shrink + mass);
         }
         // It holds at the bottom of the window already.
-        Ok((self.first as f64 * self.h).max(0.0))
+        Ok(Found { inside: false, ..Found::epsilon(self.first as f64 * self.h) })
     }
 
     /// The least delta at which `epsilon`, which is in the window or above, holds.
-    pub(super) fn delta(&self, epsilon: f64) -> f64 {
-        let losses = self.masses.iter().enumerate().rev();
-        let inside: f64 = losses
-            .map(|(i, mass)| {
-                let loss = (self.first + i as i64) as f64 * self.h;
-                mass * -(epsilon - loss).min(0.0).exp_m1()
-            })
-            .sum();
-        (self.beyond + inside * (1.0 + 1e-9)).min(1.0)
+    pub(super) fn delta(&self, epsilon: f64) -> Found {
+        let (mut inside, mut scaled, mut here) = (0.0, 0.0, 0.0);
+        for (i, mass) in self.masses.iter().enumerate().rev() {
+            let loss = (self.first + i as i64) as f64 * self.h;
+            if loss < epsilon {
+                break;
+            }
+            let less = (epsilon - loss).exp_m1();
+            inside -= mass * less;
+            scaled += mass * (1.0 + less);
+            here = *mass;
+        }
+        let answer = (self.beyond + inside * (1.0 + SUMS)).min(1.0);
+        Found { answer, epsilon, sharp: self.sharp(here, scaled), inside: true }
     }
+
+    /// The density of a loss in whose cell there is `mass`, relative to `scaled`.
+    fn sharp(&self, mass: f64, scaled: f64) -> f64 {
+        (mass / (self.h * scaled)).max(1.0)
+    }
+}
+
+/// A bound on the relative rounding of sums over a window.
+const SUMS: f64 = 2e-9;
+
+/// A bound on the error of the logarithm of one step's mass, by quadrature and of an exponent of the given size.
+fn rounding_of(exponent: f64) -> f64 {
+    1e-12 + f64::EPSILON * exponent
 }
 
 /// A bound on the mass of losses above `top` cells: none where no sum is as large, else Chernoff's, at the given tilt or
@@ -124,27 +165,34 @@ fn mass_above(grids: &[(f64, Discrete)], h: f64, top: f64, tilt: f64) -> f64 {
         return 0.0;
     }
     let bound = |tilt: f64| -> f64 {
-        let moment: f64 = grids.iter().map(|(n, grid)| n * grid.ln_moment(h, tilt)).sum();
+        let moment = |(n, grid): &(f64, Discrete)| {
+            let (moment, largest) = grid.ln_moment(h, tilt);
+            n * (moment + rounding_of(largest + moment.abs()))
+        };
+        let moment: f64 = grids.iter().map(moment).sum();
         let bound = (moment - tilt * top * h).exp() * (1.0 + 1e-6);
         if bound.is_nan() { f64::INFINITY } else { bound }
     };
     let (mut tilt, mut best) = (tilt, bound(tilt));
-    loop {
+    // An overflowing exponent is no bound: smaller tilts follow, down to the trivial one.
+    for _ in 0..64 {
         tilt *= 0.5;
         let next = bound(tilt);
-        // An overflowing exponent is no bound: smaller tilts follow, down to the trivial one.
         if next >= best && best.is_finite() {
-            return best.min(1.0);
+            break;
         }
         best = next;
     }
+    best.min(1.0)
 }
 
 impl Discrete {
-    /// The logarithm of `E[exp(lambda L)]` over finite losses.
-    fn ln_moment(&self, h: f64, lambda: f64) -> f64 {
+    /// The logarithm of `E[exp(lambda L)]` over finite losses, and the largest of the exponents.
+    fn ln_moment(&self, h: f64, lambda: f64) -> (f64, f64) {
         let terms: Vec<f64> = self.exponents(h, lambda).collect();
-        log_sum(&terms)
+        let last = self.first + self.masses.len() as i64 - 1;
+        let largest = lambda * h * self.first.abs().max(last.abs()) as f64;
+        (log_sum(&terms), largest)
     }
 
     fn exponents(&self, h: f64, theta: f64) -> impl Iterator<Item = f64> {
@@ -215,4 +263,27 @@ fn power(tilted: &[Tilted], length: usize) -> (Vec<Complex<f64>>, f64) {
 
 fn internal(error: &realfft::FftError) -> Error {
     Error::new(Code::Internal, format!("the Fourier transform refuses its own buffers: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where a bound overflowed, nothing may look as if it cost nothing.
+    #[test]
+    fn what_is_no_number_counts_as_a_loss() {
+        for wrong in [f64::NAN, f64::INFINITY] {
+            for at in 0..8 {
+                let mut masses = vec![1e-3; 8];
+                masses[at] = wrong;
+                let composed = Composed { h: 0.5, first: -2, masses, beyond: 1e-9 };
+                let epsilon = composed.epsilon(1e-5).unwrap().epsilon;
+                assert!(epsilon >= 2.0, "{wrong} in cell {at}: {epsilon}");
+                let delta = composed.delta(0.25).answer;
+                assert!(at < 5 || delta == 1.0, "{wrong} in cell {at}: {delta}");
+            }
+            let composed = Composed { h: 0.5, first: -2, masses: vec![1e-3; 8], beyond: wrong };
+            assert!(composed.epsilon(1e-5).is_err() && composed.delta(0.0).answer == 1.0);
+        }
+    }
 }

@@ -32,7 +32,7 @@ use gristmill_core::{Code, Error, Result};
 
 use crate::mechanism::Mechanism;
 use crate::normal;
-use compose::Composed;
+use compose::{Composed, Found};
 use saddle::{Direction, Saddle, Window};
 
 /// What the grid may add to epsilon, relative to it; about two thirds of this in practice.
@@ -41,6 +41,8 @@ const TOLERANCE: f64 = 2e-4;
 const MAX_CELLS: f64 = (1 << 20) as f64;
 /// The longest transform.
 const MAX_WINDOW: usize = 1 << 21;
+/// The most grids that are tried, each for what the one before found.
+const MAX_PASSES: usize = 5;
 /// The most kinds of steps; each has a spectrum in memory.
 const MAX_KINDS: usize = 256;
 /// Which part of delta goes to the ends that are cut off.
@@ -58,15 +60,9 @@ pub(crate) fn epsilon(steps: &[(Mechanism, u64)], delta: f64) -> Result<f64> {
     }
     larger(steps, |direction| {
         let saddle = Saddle::at_delta(steps, direction, delta, ends);
-        let window = saddle.window(delta * TAIL);
         let about = saddle.loss;
-        let found = composed(steps, &saddle, &window, ends, about)?.epsilon(delta)?;
-        // The mean under the tilt is far above epsilon where losses have a heavy tail, and the grid was chosen by it.
-        if found > 0.7 * about {
-            Ok(found)
-        } else {
-            composed(steps, &saddle, &window, ends, found)?.epsilon(delta)
-        }
+        let window = |saddle: &Saddle| saddle.window(delta * TAIL);
+        refined(steps, saddle, window, ends, about, |composed| composed.epsilon(delta))
     })
 }
 
@@ -76,12 +72,55 @@ pub(crate) fn delta(steps: &[(Mechanism, u64)], epsilon: f64) -> Result<f64> {
         let Some(bound) = Saddle::chernoff(steps, direction, epsilon) else {
             return Ok(0.0); // No loss is that large.
         };
-        let bound = bound.max(FLOOR);
-        let ends = ends(steps, bound)?;
-        let saddle = Saddle::at_delta(steps, direction, bound, ends);
-        let window = saddle.window(bound * TAIL).down_to(epsilon);
-        Ok(composed(steps, &saddle, &window, ends, epsilon)?.delta(epsilon))
+        let (mut bound, mut least) = (bound.max(FLOOR), 1.0_f64);
+        for _ in 0..MAX_PASSES {
+            let ends = ends(steps, bound)?;
+            let saddle = Saddle::at_delta(steps, direction, bound, ends);
+            let window = |saddle: &Saddle| saddle.window(bound * TAIL).down_to(epsilon);
+            let found =
+                refined(steps, saddle, window, ends, epsilon, |composed| Ok(composed.delta(epsilon)))?;
+            least = least.min(found);
+            // The ends, the tilt and the window were chosen by a bound, which is loose where losses have a heavy tail.
+            if found > 0.1 * bound || bound <= FLOOR {
+                break;
+            }
+            bound = found.max(FLOOR);
+        }
+        Ok(least)
     })
+}
+
+/// The least of what is answered on grids that are each made for what the one before found. All of them are upper bounds,
+/// and mostly the first one is as good as wanted.
+fn refined(
+    steps: &[(Mechanism, u64)],
+    mut saddle: Saddle,
+    window: impl Fn(&Saddle) -> Window,
+    ends: f64,
+    about: f64,
+    ask: impl Fn(&Composed) -> Result<Found>,
+) -> Result<f64> {
+    let mut wanted = Wanted { about, sharp: saddle.sharp + 1.0 };
+    let (mut least, mut finest) = (f64::INFINITY, f64::INFINITY);
+    for _ in 0..MAX_PASSES {
+        let window = window(&saddle);
+        let cells = cells(steps, &window, ends, wanted);
+        if cells.h > 0.8 * finest {
+            break; // No finer one is possible.
+        }
+        let found = ask(&Composed::new(steps, &saddle, window.above, &cells, ends)?)?;
+        least = least.min(found.answer);
+        wanted = Wanted { about: found.epsilon, sharp: found.sharp };
+        if !found.inside {
+            saddle.theta *= 0.25; // A window further down.
+            continue;
+        }
+        finest = cells.h;
+        if least == 0.0 || finest < 1.25 * wanted.spacing(steps) {
+            break;
+        }
+    }
+    Ok(least)
 }
 
 /// The larger answer of both directions.
@@ -105,33 +144,44 @@ struct Cells {
 
 /// How many standard deviations out a step is looked at, for a delta of about the given size.
 fn ends(steps: &[(Mechanism, u64)], delta: f64) -> Result<f64> {
-    let total: f64 = steps.iter().map(|(_, n)| *n as f64).sum();
-    normal::tail_quantile(delta * TAIL / total).ok_or_else(|| below_floor(delta))
+    normal::tail_quantile(delta * TAIL / total(steps)).ok_or_else(|| below_floor(delta))
 }
 
-/// The distribution of the whole loss in a window around the saddle, on a grid for an epsilon of `about` so much.
-fn composed(
-    steps: &[(Mechanism, u64)],
-    saddle: &Saddle,
-    window: &Window,
-    ends: f64,
+/// What a grid is made for.
+#[derive(Clone, Copy)]
+struct Wanted {
+    /// An epsilon of about so much.
     about: f64,
-) -> Result<Composed> {
-    let total: f64 = steps.iter().map(|(_, n)| *n as f64).sum();
-    // Splitting a loss adds at most h^2/8 to the cumulant's growth, times theta (theta + 1): see `grid`.
-    let h = (8.0 * TOLERANCE * about.max(1e-3) / ((saddle.sharp + 1.0) * total)).sqrt();
+    /// The density of the loss there, relative to what delta falls by: `E[exp(epsilon - L); L > epsilon]`.
+    sharp: f64,
+}
+
+impl Wanted {
+    /// The spacing that adds [`TOLERANCE`] to epsilon: splitting a loss adds at most `h^2/4` to its variance, and so
+    /// `n h^2/8` times the density at epsilon to delta.
+    fn spacing(&self, steps: &[(Mechanism, u64)]) -> f64 {
+        (8.0 * TOLERANCE * self.about.max(1e-3) / (self.sharp * total(steps))).sqrt()
+    }
+}
+
+fn total(steps: &[(Mechanism, u64)]) -> f64 {
+    steps.iter().map(|(_, n)| *n as f64).sum()
+}
+
+/// The cells of a window.
+fn cells(steps: &[(Mechanism, u64)], window: &Window, ends: f64, wanted: Wanted) -> Cells {
     let range = steps.iter().map(|(m, _)| grid::range(m, ends)).fold(0.0, f64::max);
     // Splitting also spreads the sum, by at most half a cell a step: ten standard deviations of it on either side of the
     // window, so that a bulk of losses close below does not wrap around, and losses that are bounded stay inside.
-    let spread = 5.0 * total.sqrt() + 4.0;
-    let cells = |h: f64| window.width() / h + 2.0 * spread;
-    let h = h.max(range / MAX_CELLS).max(window.width() / (MAX_WINDOW as f64 - 2.0 * spread).max(1e3));
-    let length = transform_length(cells(h)).clamp(1 << 10, MAX_WINDOW);
+    let spread = 5.0 * total(steps).sqrt() + 4.0;
+    let count = |h: f64| window.width() / h + 2.0 * spread;
+    let h = wanted.spacing(steps).max(range / MAX_CELLS);
+    let h = h.max(window.width() / (MAX_WINDOW as f64 - 2.0 * spread).max(1e3));
+    let length = transform_length(count(h)).clamp(1 << 10, MAX_WINDOW);
     // Room that is left over makes the grid finer, where that is cheap.
     let spare = window.width() / (length as f64 - 2.0 * spread).max(1.0);
     let h = if range / spare < 2.5e4 { spare.clamp(0.25 * h, h) } else { h };
-    let first = (window.low / h - spread).floor() as i64;
-    Composed::new(steps, saddle, window.above, &Cells { h, first, length }, ends)
+    Cells { h, first: (window.low / h - spread).floor() as i64, length }
 }
 
 /// The least length of at least `cells` that transforms well: a power of two, or three halves of one.

@@ -24,7 +24,8 @@ struct Nodes {
 impl Nodes {
     fn new(mechanism: &Mechanism, steps: u64, direction: Direction, ends: f64) -> Self {
         let sigma = mechanism.noise_multiplier();
-        let step = (sigma / 6.0).min(sigma * sigma / 3.0);
+        // With little noise the loss turns within sigma^2 of one place; so near the exact sum does not matter here.
+        let step = (sigma / 6.0).min((sigma * sigma / 3.0).max(sigma / 48.0));
         let (low, high) = (-ends * sigma, 1.0 + ends * sigma);
         let count = ((high - low) / step).ceil() as usize;
         let (mut losses, mut ln_masses) = (Vec::with_capacity(count), Vec::with_capacity(count));
@@ -60,9 +61,9 @@ impl Nodes {
 pub(super) struct Saddle {
     nodes: Vec<Nodes>,
     pub(super) direction: Direction,
-    /// The tilt under which losses of about epsilon are typical.
+    /// The tilt of the best bound.
     pub(super) sharp: f64,
-    /// The mean loss under it.
+    /// The epsilon of that bound, or that was asked for.
     pub(super) loss: f64,
     /// The tilt that is used.
     pub(super) theta: f64,
@@ -103,12 +104,18 @@ impl Saddle {
         Self { nodes, direction, sharp: MIN_TILT, loss: 0.0, theta: MIN_TILT }
     }
 
-    /// Around the tilt whose Chernoff bound `exp(K(theta) - theta K'(theta))` is `delta`.
+    /// Around the tilt whose bound on epsilon is the best: of all `E[(1 - exp(epsilon - L))_+] <= exp(K(theta) + C(theta) -
+    /// theta epsilon)` with `C(theta) = theta ln(theta) - (theta + 1) ln(theta + 1)`. Chernoff's bound on losses above
+    /// epsilon would lead astray where nearly all losses are just below the largest one.
     pub(super) fn at_delta(steps: &[(Mechanism, u64)], direction: Direction, delta: f64, ends: f64) -> Self {
         let mut saddle = Self::new(steps, direction, ends + SPARE_ENDS);
-        saddle.sharp = saddle.tilt_for(delta.ln());
-        saddle.loss = saddle.cumulant(saddle.sharp).1;
-        saddle.theta = BLUNT * saddle.sharp;
+        let theta = bisect(|theta| {
+            let (k, mean) = saddle.cumulant(theta);
+            k - theta * mean - theta.ln_1p() <= delta.ln()
+        });
+        let c = theta * theta.ln() - (theta + 1.0) * theta.ln_1p();
+        saddle.loss = (saddle.cumulant(theta).0 + c - delta.ln()) / theta;
+        (saddle.sharp, saddle.theta) = (theta, BLUNT * theta);
         saddle
     }
 
@@ -146,15 +153,17 @@ impl Saddle {
     pub(super) fn window(&self, tail: f64) -> Window {
         let above = self.tilt_for(tail.ln());
         let (k, _) = self.cumulant(self.theta);
-        // The Chernoff bound on the tilted loss beyond its mean under another tilt.
+        // Where the best Chernoff bound on the tilted loss is exp(-16). Not the mean under its tilt, which is the same only
+        // where it hardly changes with the tilt: where a rare large loss takes over it leaps by hundreds.
         let reach = |sign: f64| {
             let further = bisect(|further| {
                 let (there, mean) = self.cumulant(self.theta + sign * further);
                 there - k - sign * further * mean <= -16.0
             });
-            self.cumulant(self.theta + sign * further).1
+            sign * (self.cumulant(self.theta + sign * further).0 - k + 16.0) / further
         };
-        Window { low: reach(-1.0), high: self.cumulant(above).1.max(reach(1.0)), above }
+        let high = (self.cumulant(above).0 - tail.ln()) / above;
+        Window { low: reach(-1.0), high: high.max(reach(1.0)), above }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The accountants against published values, other implementations, and their own promises.
 
 mod dp_sgd;
+mod exact;
 mod golden;
 mod peers;
 mod promises;
