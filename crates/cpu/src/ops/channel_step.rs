@@ -1,8 +1,11 @@
-use gristmill_core::ops::{ChannelStep, Noise};
-use gristmill_core::{DType, Result};
+use std::ops::Range;
+
+use gristmill_core::Result;
+use gristmill_core::ops::ChannelStep;
 
 use super::elementwise::column_pieces;
 use super::lanes::dispatch;
+use super::noise::{Nearest, Random, Rounding, taken};
 use crate::access::Access;
 use crate::float::Float;
 use crate::number::with;
@@ -10,36 +13,27 @@ use crate::number::with;
 /// Values that are updated in one go.
 const BLOCK: usize = 4096;
 
+/// Those whose random bits are made at once.
+const RUN: usize = 64;
+
 pub(super) fn run(op: &ChannelStep, access: &Access) -> Result<()> {
     let (_, columns) = op.param.shape().rows_cols();
     let factors = access.input::<f32>(&op.factors)?;
     with!(op.grad.dtype(), common G => with!(op.param.dtype(), common P => {
         let grads = access.input::<G>(&op.grad)?;
-        let noise = op.noise.filter(|_| op.param.dtype() == DType::Bf16);
+        let noise = taken(op.noise, &[op.param.dtype()]);
         column_pieces::<P, BLOCK>(access.output::<P>(&op.param)?, columns, |first, column, param| {
             let grads = &grads[first..][..param.len()];
-            let across = op.columns.then(|| &factors[column..][..param.len()]);
-            let own = if op.columns { 0.0 } else { factors[first / columns] };
-            dispatch(#[inline(always)] || match (across, noise) {
-                // So that the loops without noise have no branch in them.
-                (Some(factors), None) => {
-                    for ((param, &grad), &factor) in param.iter_mut().zip(grads).zip(factors) {
-                        *param = P::narrow(moved(op, *param, grad, factor));
-                    }
-                }
-                (None, None) => {
-                    for (param, &grad) in param.iter_mut().zip(grads) {
-                        *param = P::narrow(moved(op, *param, grad, own));
-                    }
-                }
-                (across, Some(noise)) => {
-                    for (i, (param, &grad)) in param.iter_mut().zip(grads).enumerate() {
-                        let factor = across.map_or(own, |factors| factors[i]);
-                        if ChannelStep::counts(grad.widen(), factor) {
-                            let random = noise.bits((first + i) as u32)[0];
-                            let bits = Noise::round(moved(op, *param, grad, factor), random);
-                            *param = P::narrow(f32::from_bits(u32::from(bits) << 16));
-                        }
+            let factors = match op.columns {
+                true => Factors::Own(&factors[column..][..param.len()]),
+                false => Factors::Shared(factors[first / columns]),
+            };
+            dispatch(#[inline(always)] || match noise {
+                None => elements(op, &Nearest, grads, param, &factors, 0..param.len()),
+                Some(noise) => {
+                    for start in (0..param.len()).step_by(RUN) {
+                        let random = Random::<RUN>::new(noise, first + start);
+                        elements(op, &random, grads, param, &factors, start..param.len().min(start + RUN));
                     }
                 }
             });
@@ -48,7 +42,34 @@ pub(super) fn run(op: &ChannelStep, access: &Access) -> Result<()> {
     }))
 }
 
+/// Factors of some elements.
+enum Factors<'a> {
+    Own(&'a [f32]),
+    Shared(f32),
+}
+
+/// Moves elements of a run.
 #[inline(always)]
-fn moved<P: Float, G: Float>(op: &ChannelStep, param: P, grad: G, factor: f32) -> f32 {
-    ChannelStep::moved(param.widen(), grad.widen(), op.step * factor, op.keep)
+fn elements<P: Float, G: Float, R: Rounding>(
+    op: &ChannelStep,
+    rounding: &R,
+    grads: &[G],
+    param: &mut [P],
+    factors: &Factors,
+    run: Range<usize>,
+) {
+    let n = run.len().min(R::RUN);
+    let (grads, param) = (&grads[run.clone()][..n], &mut param[run.clone()][..n]);
+    let mut each = |i: usize, factor: f32| {
+        let (was, grad) = (param[i].widen(), grads[i].widen());
+        let moved = rounding.stored(i, 0, ChannelStep::moved(was, grad, op.step * factor, op.keep));
+        param[i] = if ChannelStep::counts(grad, factor) { moved } else { param[i] };
+    };
+    match factors {
+        Factors::Own(factors) => {
+            let factors = &factors[run][..n];
+            (0..n).for_each(|i| each(i, factors[i]));
+        }
+        Factors::Shared(factor) => (0..n).for_each(|i| each(i, *factor)),
+    }
 }
