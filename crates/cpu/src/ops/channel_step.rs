@@ -1,5 +1,3 @@
-use std::ops::Range;
-
 use gristmill_core::Result;
 use gristmill_core::ops::ChannelStep;
 
@@ -24,16 +22,15 @@ pub(super) fn run(op: &ChannelStep, access: &Access) -> Result<()> {
         let noise = taken(op.noise, &[op.param.dtype()]);
         column_pieces::<P, BLOCK>(access.output::<P>(&op.param)?, columns, |first, column, param| {
             let grads = &grads[first..][..param.len()];
-            let factors = match op.columns {
-                true => Factors::Own(&factors[column..][..param.len()]),
-                false => Factors::Shared(factors[first / columns]),
-            };
+            let across = op.columns.then(|| &factors[column..][..param.len()]);
+            let own = if op.columns { 0.0 } else { factors[first / columns] };
             dispatch(#[inline(always)] || match noise {
-                None => elements(op, &Nearest, grads, param, &factors, 0..param.len()),
+                None => elements(op, &Nearest, grads, param, across, own),
                 Some(noise) => {
-                    for start in (0..param.len()).step_by(RUN) {
-                        let random = Random::<RUN>::new(noise, first + start);
-                        elements(op, &random, grads, param, &factors, start..param.len().min(start + RUN));
+                    let runs = param.chunks_mut(RUN).zip(grads.chunks(RUN)).enumerate();
+                    for (at, (param, grads)) in runs.map(|(i, run)| (i * RUN, run)) {
+                        let across = across.map(|factors| &factors[at..][..param.len()]);
+                        elements(op, &Random::<RUN>::new(noise, first + at), grads, param, across, own);
                     }
                 }
             });
@@ -42,34 +39,45 @@ pub(super) fn run(op: &ChannelStep, access: &Access) -> Result<()> {
     }))
 }
 
-/// Factors of some elements.
-enum Factors<'a> {
-    Own(&'a [f32]),
-    Shared(f32),
-}
-
-/// Moves elements of a run.
+/// Moves a run of elements, each with the factor of its column or all with that of their row.
 #[inline(always)]
 fn elements<P: Float, G: Float, R: Rounding>(
     op: &ChannelStep,
     rounding: &R,
     grads: &[G],
     param: &mut [P],
-    factors: &Factors,
-    run: Range<usize>,
+    across: Option<&[f32]>,
+    own: f32,
 ) {
-    let n = run.len().min(R::RUN);
-    let (grads, param) = (&grads[run.clone()][..n], &mut param[run.clone()][..n]);
-    let mut each = |i: usize, factor: f32| {
-        let (was, grad) = (param[i].widen(), grads[i].widen());
-        let moved = rounding.stored(i, 0, ChannelStep::moved(was, grad, op.step * factor, op.keep));
-        param[i] = if ChannelStep::counts(grad, factor) { moved } else { param[i] };
-    };
-    match factors {
-        Factors::Own(factors) => {
-            let factors = &factors[run][..n];
-            (0..n).for_each(|i| each(i, factors[i]));
+    let n = param.len().min(R::RUN);
+    let (grads, param) = (&grads[..n], &mut param[..n]);
+    match across {
+        Some(factors) => {
+            let factors = &factors[..n];
+            for i in 0..n {
+                param[i] = moved(op, rounding, i, param[i], grads[i], factors[i]);
+            }
         }
-        Factors::Shared(factor) => (0..n).for_each(|i| each(i, *factor)),
+        None => {
+            for i in 0..n {
+                param[i] = moved(op, rounding, i, param[i], grads[i], own);
+            }
+        }
     }
+}
+
+/// Element `i` of a run after the step.
+#[inline(always)]
+fn moved<P: Float, G: Float, R: Rounding>(
+    op: &ChannelStep,
+    rounding: &R,
+    i: usize,
+    param: P,
+    grad: G,
+    factor: f32,
+) -> P {
+    let grad = grad.widen();
+    let moved = ChannelStep::moved(param.widen(), grad, op.step * factor, op.keep);
+    let stored = rounding.stored(i, 0, moved);
+    if ChannelStep::counts(grad, factor) { stored } else { param }
 }
