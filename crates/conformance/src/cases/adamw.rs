@@ -110,6 +110,8 @@ pub(super) fn cases() -> Vec<Case> {
                 cases.push(adamw(kind(1.0, 0.0), 517, NORMAL).viewed());
                 cases.push(adamw(kind(0.9, 0.1), 517, NORMAL).viewed());
             }
+            // Elements of more than one task have random bits of their own, too.
+            cases.push(adamw(Kind { types, state, noise: true, keep: 0.99, step: 0.0 }, 70_001, NORMAL));
         }
         let kind = |keep, step| Kind { types: [F32, F32], state, noise: false, keep, step };
         for grads in [

@@ -42,14 +42,20 @@ struct Kind {
     types: [DType; 2],
     columns: bool,
     noise: bool,
+    step: f32,
 }
 
 fn step(shape: [usize; 2], kind: Kind, [grads, factors]: [Values; 2]) -> Case {
-    let Kind { types: [grad, param], columns, noise } = kind;
+    let Kind { types: [grad, param], columns, noise, step } = kind;
     let rounding = if noise { "/noise" } else { "" };
     let across = if columns { "columns" } else { "rows" };
-    let name = format!("{}x{}/{grad}-{param}{rounding}/{across}/{grads},{factors}", shape[0], shape[1]);
-    let bound = Bound::Error(2.0 * ulp(param).max(4.0 * ulp(DType::F32)));
+    let name =
+        format!("{}x{}/{grad}-{param}{rounding}/{across}/{step}/{grads},{factors}", shape[0], shape[1]);
+    // Without a step a number is one product, and random bits are the same everywhere.
+    let bound = match step == 0.0 && noise {
+        true => Bound::Equal,
+        false => Bound::Error(2.0 * ulp(param).max(4.0 * ulp(DType::F32))),
+    };
     Case::new("channel_step", name, bound, move |draw| {
         let before = Values::Normal(1.0).elements(draw, param, shape[0] * shape[1]);
         let operands = vec![
@@ -67,9 +73,9 @@ fn step(shape: [usize; 2], kind: Kind, [grads, factors]: [Values; 2]) -> Case {
             keep,
             noise,
         };
-        let problem = Problem::new(operands, move |t| op(0.01, 0.97, t));
+        let problem = Problem::new(operands, move |t| op(step, 0.97, t));
         // The difference may be far smaller than what is subtracted.
-        let terms = std::sync::Arc::new(move |t: &[gristmill_core::Tensor]| op(-0.01, 0.97, t).into());
+        let terms = std::sync::Arc::new(move |t: &[gristmill_core::Tensor]| op(-step, 0.97, t).into());
         problem.by_terms_of(terms, |_, operand| operand.map(f64::abs))
     })
 }
@@ -110,11 +116,14 @@ pub(super) fn cases() -> Vec<Case> {
     for types in [[F32, F32], [F32, Bf16], [Bf16, F32], [Bf16, Bf16]] {
         for columns in [false, true] {
             for noise in [false, true] {
-                let kind = || Kind { types, columns, noise };
+                let kind = || Kind { types, columns, noise, step: 0.01 };
                 cases.push(step([37, 61], kind(), [NORMAL; 2]));
                 cases.push(step([37, 61], kind(), [NORMAL; 2]).viewed());
             }
-            let kind = || Kind { types, columns, noise: false };
+            let decay = || Kind { types, columns, noise: true, step: 0.0 };
+            cases.push(step([300, 259], decay(), [NORMAL; 2]));
+            cases.push(step([37, 61], decay(), [NORMAL; 2]).viewed());
+            let kind = || Kind { types, columns, noise: false, step: 0.01 };
             for grads in [
                 Values::Special,
                 Values::Zeros,
@@ -131,7 +140,9 @@ pub(super) fn cases() -> Vec<Case> {
     }
     for columns in [false, true] {
         for shape in [[0, 5], [5, 0], [1, 1], [1, 70_001], [70_001, 1], [3, 4099], [257, 300]] {
-            cases.push(step(shape, Kind { types: [F32, F32], columns, noise: false }, [NORMAL; 2]));
+            for (types, noise) in [([F32, F32], false), ([Bf16, Bf16], true)] {
+                cases.push(step(shape, Kind { types, columns, noise, step: 0.01 }, [NORMAL; 2]));
+            }
         }
     }
     cases

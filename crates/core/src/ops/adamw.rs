@@ -241,7 +241,7 @@ pub struct Noise {
 
 impl Noise {
     /// The random bits of an element, for parameter, `m` and `v`.
-    #[inline]
+    #[inline(always)]
     pub fn bits(&self, i: u32) -> [u32; 3] {
         let [w0, w1, ..] = crate::rng::Philox::new(self.seed, self.stream).block(i.into());
         [w0 & 0xFFFF, w0 >> 16, w1 & 0xFFFF]

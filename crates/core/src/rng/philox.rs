@@ -1,6 +1,6 @@
 /// The block of Philox4x32-10 for a counter and a key (Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as
 /// 1, 2, 3; SC 2011).
-#[inline]
+#[inline(always)]
 pub fn philox4x32_10(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     const MULTIPLIERS: [u64; 2] = [0xD251_1F53, 0xCD9E_8D57];
     const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
@@ -40,7 +40,7 @@ impl Philox {
     }
 
     /// The four draws from `4 · block` on.
-    #[inline]
+    #[inline(always)]
     pub fn block(&self, block: u64) -> [u32; 4] {
         let halves = |x: u64| [x as u32, (x >> 32) as u32];
         let ([a, b], [c, d]) = (halves(block), halves(self.stream));

@@ -5,12 +5,16 @@ use rayon::prelude::*;
 
 use super::codes::Table;
 use super::lanes::dispatch;
+use super::noise::{Nearest, Random, Rounding, taken};
 use super::{PARALLEL, TASK};
 use crate::access::Access;
 use crate::float::Float;
 use crate::number::unexpected;
 
 const BLOCK: usize = Moments::BLOCK;
+
+/// Elements whose random bits are made at once.
+const RUN: usize = 64;
 
 /// Evaluates an expression with a name for the Rust type of `f32` or `bf16`.
 macro_rules! with {
@@ -72,18 +76,6 @@ impl Step {
         if counts | (rule.keep == 0.0) { moved } else { param }
     }
 
-    /// A number as it is stored: of parameter (0), `m` (1) or `v` (2) of element `i`.
-    #[inline(always)]
-    pub(super) fn stored<T: Float>(&self, i: usize, which: usize, x: f32) -> T {
-        match self.noise {
-            Some(noise) if T::DTYPE == DType::Bf16 => {
-                let bits = Noise::round(x, noise.bits(i as u32)[which]);
-                T::narrow(f32::from_bits(u32::from(bits) << 16))
-            }
-            _ => T::narrow(x),
-        }
-    }
-
     fn full<G: Float, P: Float, S: Float>(self, grad: &[G], param: &mut [P], [m, v]: [&mut [S]; 2]) {
         let work = |(task, (((grad, param), m), v)): (usize, Pieces<G, P, S>)| {
             self.piece(task * TASK, grad, param, [m, v]);
@@ -105,31 +97,45 @@ impl Step {
     ) {
         dispatch(
             #[inline(always)]
-            || match self.noise {
-                // So that the loop without noise has no branch in it.
-                None => Step { noise: None, ..self }.elements(first, grad, param, m, v),
-                Some(_) => self.elements(first, grad, param, m, v),
-            },
+            || self.elements(first, grad, param, m, v),
         );
     }
 
     #[inline(always)]
     fn elements<G: Float, P: Float, S: Float>(
-        self,
+        &self,
         first: usize,
         grad: &[G],
         param: &mut [P],
         m: &mut [S],
         v: &mut [S],
     ) {
-        let n = grad.len();
-        let (param, m, v) = (&mut param[..n], &mut m[..n], &mut v[..n]);
+        let Some(noise) = taken(self.noise, &[P::DTYPE, S::DTYPE]) else {
+            return self.run(&Nearest, grad, param, m, v);
+        };
+        let runs = grad.chunks(RUN).zip(param.chunks_mut(RUN)).zip(m.chunks_mut(RUN)).zip(v.chunks_mut(RUN));
+        for (i, (((grad, param), m), v)) in runs.enumerate() {
+            self.run(&Random::<RUN>::new(noise, first + i * RUN), grad, param, m, v);
+        }
+    }
+
+    #[inline(always)]
+    fn run<G: Float, P: Float, S: Float, R: Rounding>(
+        &self,
+        rounding: &R,
+        grad: &[G],
+        param: &mut [P],
+        m: &mut [S],
+        v: &mut [S],
+    ) {
+        let n = grad.len().min(R::RUN);
+        let (grad, param, m, v) = (&grad[..n], &mut param[..n], &mut m[..n], &mut v[..n]);
         for i in 0..n {
             let (next_m, next_v, counts) =
                 self.rule.moments(self.betas, grad[i].widen(), m[i].widen(), v[i].widen());
-            param[i] = self.stored(first + i, 0, self.moved(param[i].widen(), next_m, next_v, counts));
-            m[i] = self.stored(first + i, 1, next_m);
-            v[i] = self.stored(first + i, 2, next_v);
+            param[i] = rounding.stored(i, 0, self.moved(param[i].widen(), next_m, next_v, counts));
+            m[i] = rounding.stored(i, 1, next_m);
+            v[i] = rounding.stored(i, 2, next_v);
         }
     }
 

@@ -1,8 +1,9 @@
-use gristmill_core::ops::{ChannelStep, Noise};
-use gristmill_core::{DType, Result};
+use gristmill_core::Result;
+use gristmill_core::ops::ChannelStep;
 
 use super::elementwise::column_pieces;
 use super::lanes::dispatch;
+use super::noise::{Nearest, Random, Rounding, taken};
 use crate::access::Access;
 use crate::float::Float;
 use crate::number::with;
@@ -10,36 +11,26 @@ use crate::number::with;
 /// Values that are updated in one go.
 const BLOCK: usize = 4096;
 
+/// Those whose random bits are made at once.
+const RUN: usize = 64;
+
 pub(super) fn run(op: &ChannelStep, access: &Access) -> Result<()> {
     let (_, columns) = op.param.shape().rows_cols();
     let factors = access.input::<f32>(&op.factors)?;
     with!(op.grad.dtype(), common G => with!(op.param.dtype(), common P => {
         let grads = access.input::<G>(&op.grad)?;
-        let noise = op.noise.filter(|_| op.param.dtype() == DType::Bf16);
+        let noise = taken(op.noise, &[op.param.dtype()]);
         column_pieces::<P, BLOCK>(access.output::<P>(&op.param)?, columns, |first, column, param| {
             let grads = &grads[first..][..param.len()];
             let across = op.columns.then(|| &factors[column..][..param.len()]);
             let own = if op.columns { 0.0 } else { factors[first / columns] };
-            dispatch(#[inline(always)] || match (across, noise) {
-                // So that the loops without noise have no branch in them.
-                (Some(factors), None) => {
-                    for ((param, &grad), &factor) in param.iter_mut().zip(grads).zip(factors) {
-                        *param = P::narrow(moved(op, *param, grad, factor));
-                    }
-                }
-                (None, None) => {
-                    for (param, &grad) in param.iter_mut().zip(grads) {
-                        *param = P::narrow(moved(op, *param, grad, own));
-                    }
-                }
-                (across, Some(noise)) => {
-                    for (i, (param, &grad)) in param.iter_mut().zip(grads).enumerate() {
-                        let factor = across.map_or(own, |factors| factors[i]);
-                        if ChannelStep::counts(grad.widen(), factor) {
-                            let random = noise.bits((first + i) as u32)[0];
-                            let bits = Noise::round(moved(op, *param, grad, factor), random);
-                            *param = P::narrow(f32::from_bits(u32::from(bits) << 16));
-                        }
+            dispatch(#[inline(always)] || match noise {
+                None => elements(op, &Nearest, grads, param, across, own),
+                Some(noise) => {
+                    let runs = param.chunks_mut(RUN).zip(grads.chunks(RUN)).enumerate();
+                    for (at, (param, grads)) in runs.map(|(i, run)| (i * RUN, run)) {
+                        let across = across.map(|factors| &factors[at..][..param.len()]);
+                        elements(op, &Random::<RUN>::new(noise, first + at), grads, param, across, own);
                     }
                 }
             });
@@ -48,7 +39,45 @@ pub(super) fn run(op: &ChannelStep, access: &Access) -> Result<()> {
     }))
 }
 
+/// Moves a run of elements, each with the factor of its column or all with that of their row.
 #[inline(always)]
-fn moved<P: Float, G: Float>(op: &ChannelStep, param: P, grad: G, factor: f32) -> f32 {
-    ChannelStep::moved(param.widen(), grad.widen(), op.step * factor, op.keep)
+fn elements<P: Float, G: Float, R: Rounding>(
+    op: &ChannelStep,
+    rounding: &R,
+    grads: &[G],
+    param: &mut [P],
+    across: Option<&[f32]>,
+    own: f32,
+) {
+    let n = param.len().min(R::RUN);
+    let (grads, param) = (&grads[..n], &mut param[..n]);
+    match across {
+        Some(factors) => {
+            let factors = &factors[..n];
+            for i in 0..n {
+                param[i] = moved(op, rounding, i, param[i], grads[i], factors[i]);
+            }
+        }
+        None => {
+            for i in 0..n {
+                param[i] = moved(op, rounding, i, param[i], grads[i], own);
+            }
+        }
+    }
+}
+
+/// Element `i` of a run after the step.
+#[inline(always)]
+fn moved<P: Float, G: Float, R: Rounding>(
+    op: &ChannelStep,
+    rounding: &R,
+    i: usize,
+    param: P,
+    grad: G,
+    factor: f32,
+) -> P {
+    let grad = grad.widen();
+    let moved = ChannelStep::moved(param.widen(), grad, op.step * factor, op.keep);
+    let stored = rounding.stored(i, 0, moved);
+    if ChannelStep::counts(grad, factor) { stored } else { param }
 }

@@ -7,7 +7,8 @@
 
 use crate::number::Number;
 
-const LANES: usize = 8;
+/// Lanes of a sum.
+pub(super) const LANES: usize = 8;
 
 /// The sum of what `term` makes of the values, in `f64`.
 #[inline(always)]
@@ -28,6 +29,13 @@ pub(super) fn sum<T: Number>(values: &[T], term: impl Fn(f64) -> f64) -> f64 {
 #[inline(always)]
 fn total(l: [f64; LANES]) -> f64 {
     canonical(((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7])))
+}
+
+/// What sums that ran beside each other come to. A call of its own: a compiler that sees how lanes are combined in the end
+/// keeps those of several sums apart from the beginning, in no vector.
+#[inline(never)]
+pub(super) fn totals<const N: usize>(sums: &[[f64; LANES]; N]) -> [f64; N] {
+    sums.map(total)
 }
 
 /// One bit pattern for NaN: which one an addition makes depends on the order of its operands in the machine

@@ -22,6 +22,7 @@ mod linear_nll;
 mod loss_reduction;
 mod matmul;
 mod nll;
+mod noise;
 mod norm;
 mod payload_norm;
 mod philox;

@@ -2,7 +2,7 @@ use gristmill_core::Result;
 use gristmill_core::ops::{NormGrad, NormKind};
 use rayon::prelude::*;
 
-use super::lanes::{dispatch, sum};
+use super::lanes::{LANES, dispatch, sum, totals};
 use super::{PARALLEL, TASK};
 use crate::access::Access;
 use crate::float::Float;
@@ -52,23 +52,56 @@ fn row<T: Float>(op: &NormGrad, x: &[T], dy: &[T], weight: Option<&[f32]>, dx: &
     let layer = op.kind == NormKind::Layer;
     let mean = if layer { sum(x, |x| x) / n } else { 0.0 };
     let scale = 1.0 / (sum(x, |x| (x - mean) * (x - mean)) / n + f64::from(op.eps)).sqrt();
-    let mut lanes = [[0.0f64; LANES]; 3];
-    for j in 0..x.len() {
-        let (z, dy) = ((x[j].as_f64() - mean) * scale, dy[j].as_f64());
-        let g = dy * weight.map_or(1.0, |w| f64::from(w[j]));
-        lanes[0][j % LANES] += g * z;
-        lanes[1][j % LANES] += g;
-        lanes[2][j % LANES] += dy * z;
+    let z = |x: T| (x.as_f64() - mean) * scale;
+    let mut sums = [[0.0; LANES]; 3];
+    let ((xs, x_rest), (dys, dy_rest)) = (x.as_chunks::<LANES>(), dy.as_chunks::<LANES>());
+    match weight {
+        None => {
+            for (x, dy) in xs.iter().zip(dys) {
+                add(&mut sums, x, dy, |_| 1.0, z);
+            }
+            add(&mut sums, x_rest, dy_rest, |_| 1.0, z);
+        }
+        Some(weight) => {
+            let (ws, w_rest) = weight.as_chunks::<LANES>();
+            for ((x, dy), w) in xs.iter().zip(dys).zip(ws) {
+                add(&mut sums, x, dy, |i| f64::from(w[i]), z);
+            }
+            add(&mut sums, x_rest, dy_rest, |i| f64::from(w_rest[i]), z);
+        }
     }
-    let [along, shift, dot] = lanes.map(|lanes| sum(&lanes, |x| x));
+    let [along, shift, dot] = totals(&sums);
     let (along, shift) = (along / n, if layer { shift / n } else { 0.0 });
-    for j in 0..x.len() {
-        let z = (x[j].as_f64() - mean) * scale;
-        let g = dy[j].as_f64() * weight.map_or(1.0, |w| f64::from(w[j]));
-        dx[j] = T::narrow((scale * (g - shift - z * along)) as f32);
+    let moved = |x: T, g: f64| T::narrow((scale * (g - shift - z(x) * along)) as f32);
+    match weight {
+        None => {
+            for ((dx, &x), dy) in dx.iter_mut().zip(x).zip(dy) {
+                *dx = moved(x, dy.as_f64());
+            }
+        }
+        Some(weight) => {
+            for (((dx, &x), dy), &w) in dx.iter_mut().zip(x).zip(dy).zip(weight) {
+                *dx = moved(x, dy.as_f64() * f64::from(w));
+            }
+        }
     }
     dot as f32
 }
 
-/// Sums that run beside each other.
-const LANES: usize = 8;
+/// Adds a term to a lane of each of the three sums, for at most so many columns: of `g ⊙ x̂`, `g` and `dy ⊙ x̂`.
+#[inline(always)]
+fn add<T: Float>(
+    [along, shift, dot]: &mut [[f64; LANES]; 3],
+    x: &[T],
+    dy: &[T],
+    weight: impl Fn(usize) -> f64,
+    z: impl Fn(T) -> f64,
+) {
+    for i in 0..x.len().min(LANES) {
+        let (z, dy) = (z(x[i]), dy[i].as_f64());
+        let g = dy * weight(i);
+        along[i] += g * z;
+        shift[i] += g;
+        dot[i] += dy * z;
+    }
+}

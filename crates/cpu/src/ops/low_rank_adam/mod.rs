@@ -14,7 +14,7 @@ mod tile;
 use std::borrow::Cow;
 use std::cell::RefCell;
 
-use gristmill_core::ops::{LowRankAdam, LowRankSizes, Moments};
+use gristmill_core::ops::{LowRankAdam, LowRankSizes, Moments, Noise};
 use gristmill_core::{DType, Result};
 use half::bf16;
 use rayon::prelude::*;
@@ -22,6 +22,7 @@ use rayon::prelude::*;
 use super::PARALLEL;
 use super::adamw::Step;
 use super::lanes::{dispatch, prefetch};
+use super::noise::{Nearest, Random, Rounding, taken};
 use crate::access::Access;
 use crate::float::Float;
 use crate::number::with;
@@ -55,7 +56,7 @@ pub(super) fn run(op: &LowRankAdam, access: &Access) -> Result<()> {
             panels,
             weight: Weight(access.output::<W>(&op.weight)?.as_mut_ptr()),
             inner: Step::new(rule, op.noise),
-            outer: Step::new(op.rule, op.noise),
+            noise: taken(op.noise, &[op.weight.dtype()]),
             factors: [-op.rule.step, op.rule.keep],
         };
         fastest(Run { job, state });
@@ -73,8 +74,8 @@ struct Job<'a, G, W> {
     weight: Weight<W>,
     /// What moves the moments, and gives the direction.
     inner: Step,
-    /// What rounds the weight.
-    outer: Step,
+    /// What rounds the weight, if not to the nearest.
+    noise: Option<Noise>,
     /// Of the direction in the space of the weight, and of the weight.
     factors: [f32; 2],
 }
@@ -293,19 +294,29 @@ impl<G: Float, W: Float> Job<'_, G, W> {
         let mut sums = [0f32; ROWS * WIDTH];
         // SAFETY: the sums are there, and no slice of them is alive.
         unsafe { K::multiply(factors, sums.as_mut_ptr(), WIDTH, Finish::Write) };
-        for (r, sums) in sums.chunks_exact(WIDTH).enumerate().take(factors.rows) {
-            let first = at + r * all;
-            // SAFETY: as above.
-            let run = unsafe { std::slice::from_raw_parts_mut(weight.add(first), factors.columns) };
-            dispatch(
-                #[inline(always)]
-                || {
-                    for (i, (w, sum)) in run.iter_mut().zip(sums).enumerate() {
-                        let kept = if keep == 0.0 { 0.0 } else { keep * w.widen() };
-                        *w = self.outer.stored(first + i, 0, kept + factor * sum);
+        dispatch(
+            #[inline(always)]
+            || {
+                for (r, sums) in sums.as_chunks::<WIDTH>().0.iter().enumerate().take(factors.rows) {
+                    let first = at + r * all;
+                    // SAFETY: as above.
+                    let run = unsafe { std::slice::from_raw_parts_mut(weight.add(first), factors.columns) };
+                    match self.noise {
+                        None => self.move_run(&Nearest, run, sums),
+                        Some(noise) => self.move_run(&Random::<WIDTH>::new(noise, first), run, sums),
                     }
-                },
-            );
+                }
+            },
+        );
+    }
+
+    /// Moves a run of the weight that is not `f32` by a row of a tile.
+    #[inline(always)]
+    fn move_run<R: Rounding>(&self, rounding: &R, run: &mut [W], sums: &[f32; WIDTH]) {
+        let [factor, keep] = self.factors;
+        for i in 0..run.len().min(WIDTH) {
+            let kept = if keep == 0.0 { 0.0 } else { keep * run[i].widen() };
+            run[i] = rounding.stored(i, 0, kept + factor * sums[i]);
         }
     }
 }

@@ -83,7 +83,7 @@ fn blocks_are_whole_tiles_and_whole_blocks_of_codes() {
             panels: vec![],
             weight,
             inner: step,
-            outer: step,
+            noise: None,
             factors: [0.0; 2],
         };
         let block = job.block(coded);
