@@ -103,7 +103,7 @@ impl Step {
 
     #[inline(always)]
     fn elements<G: Float, P: Float, S: Float>(
-        &self,
+        self,
         first: usize,
         grad: &[G],
         param: &mut [P],
@@ -121,7 +121,7 @@ impl Step {
 
     #[inline(always)]
     fn run<G: Float, P: Float, S: Float, R: Rounding>(
-        &self,
+        self,
         rounding: &R,
         grad: &[G],
         param: &mut [P],
