@@ -81,9 +81,9 @@ impl Subspace {
         // Uniform numbers: made without functions that machines compute each in their own way.
         let draw = |i: usize| 2.0 * f64::from(uniform(random.bits(i as u64))) - 1.0;
         let mut values = Vec::new();
-        let count = width.checked_mul(rank).filter(|&n| values.try_reserve_exact(n).is_ok()).ok_or_else(|| {
-            Error::new(Code::OutOfMemory, format!("no memory for a basis of {width} times {rank} numbers"))
-        })?;
+        let count = width.checked_mul(rank).filter(|&n| values.try_reserve_exact(n).is_ok());
+        let no_room = || format!("no memory for a basis of {width} times {rank} numbers");
+        let count = count.ok_or_else(|| Error::new(Code::OutOfMemory, no_room()))?;
         values.extend((0..count).map(draw));
         let mut columns = Columns { width, rank, values };
         columns.orthonormalize()?;

@@ -16,6 +16,8 @@
 //!    the power of the number of steps, transformed back, and the tilt is undone. The window around the tilted mean then
 //!    needs some ten standard deviations, not the whole range of losses, and rounding is small *relative* to a tail of
 //!    `1e-6` or `1e-60`, where an FFT without a tilt has an absolute floor around `1e-12`.
+//! 4. **Again**, where the tilt's epsilon and the density of the loss there turn out to be far from what the grid was made
+//!    for, as they are where a rare large loss takes over. All answers are upper bounds; the least one is given.
 //!
 //! # What is added to the result
 //!
