@@ -236,7 +236,16 @@ impl Job {
         match &self.store {
             Store::Local(local) => {
                 let owned = there.map(|c| c.outputs).unwrap_or_default();
-                local.publish(files, &name, &text, &owned)?;
+                if let Err(e) = local.publish(files, &name, &text, &owned) {
+                    // A worker that was done meanwhile removes what is temporary, of this one too: then the piece is
+                    // committed.
+                    return match self.record_of(step, shard)? {
+                        Some(there) if e.code() == Code::NotFound && self.outputs_stand(&there)? => {
+                            self.settle(&there, commit)
+                        }
+                        _ => Err(e),
+                    };
+                }
             }
             Store::Remote(remote) => {
                 for file in files {

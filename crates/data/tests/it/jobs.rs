@@ -232,6 +232,29 @@ fn workers_share_one_job() {
     assert!(commits.iter().enumerate().all(|(i, c)| c.shard == i));
 }
 
+/// The first worker that is done removes what is temporary, also what another one is about to rename.
+#[test]
+fn workers_that_end_at_the_same_time_all_succeed() {
+    for _ in 0..200 {
+        let d = tempfile::tempdir().unwrap();
+        let barrier = std::sync::Barrier::new(3);
+        std::thread::scope(|scope| {
+            for index in 0..3 {
+                let (out, barrier) = (d.path(), &barrier);
+                scope.spawn(move || {
+                    let worker = WorkerShare { index, count: 3 };
+                    let options = JobOptions { worker, ..JobOptions::default() };
+                    let job = Job::open(out.to_str().unwrap(), spec(), options).unwrap();
+                    barrier.wait();
+                    do_piece(&job, 0, "the report").unwrap();
+                    job.remove_temporaries().unwrap();
+                });
+            }
+        });
+        assert_eq!(open_job(d.path()).commit_of("score", 0).unwrap().unwrap().outputs.len(), 1);
+    }
+}
+
 #[test]
 fn records_are_the_same_for_every_run() {
     let (a, b) = (dir(), dir());
