@@ -8,18 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import { type Device, GristmillError, openDevice, Ragged, scoreBatches, Tensor } from '../ts/index.js';
 import { native } from '../ts/native.js';
-
-const SEED = Number(process.env['GRISTMILL_SEED'] ?? 1);
-
-/** A small generator (mulberry32). */
-function random(seed: number): () => number {
-  return () => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
+import { random, SEED } from './helpers.js';
 
 let dev: Device;
 beforeAll(async () => {

@@ -21,6 +21,19 @@ export const root = fileURLToPath(new URL('..', import.meta.url));
 /** The built command line. */
 export const main = join(root, 'dist/cli/main.js');
 
+/** What tests draw from: see CONTRIBUTING.md. */
+export const SEED = Number(process.env['GRISTMILL_SEED'] ?? 1);
+
+/** A small generator (mulberry32). */
+export function random(seed: number): () => number {
+  return () => {
+    seed = (seed + 0x6d2b79f5) | 0;
+    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
 /** One document of the prepared pool. */
 export interface Doc {
   id: string;

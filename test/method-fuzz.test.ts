@@ -32,8 +32,7 @@ import {
   Subspace,
   Tensor,
 } from '../ts/index.js';
-
-const SEED = Number(process.env['GRISTMILL_SEED'] ?? 1);
+import { random, SEED } from './helpers.js';
 
 let dev: Device;
 beforeAll(async () => {
@@ -41,14 +40,7 @@ beforeAll(async () => {
 });
 afterAll(() => dev.dispose());
 
-/** A small generator (mulberry32). */
-let state = SEED;
-function next(): number {
-  state = (state + 0x6d2b79f5) | 0;
-  let t = Math.imul(state ^ (state >>> 15), 1 | state);
-  t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-  return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-}
+const next = random(SEED);
 const below = (n: number): number => Math.floor(next() * n);
 const pick = <T>(list: readonly T[]): T => list[below(list.length)] as T;
 
@@ -94,6 +86,13 @@ function nearly(value: unknown): unknown {
   const entries = Object.entries(value).map(([key, part]) => [key, nearly(part)] as const);
   if (next() < 0.02) entries.push([pick(['rank', 'extra', 'seed']), anything()]);
   return Object.fromEntries(next() < 0.03 ? entries.slice(1) : entries);
+}
+
+/** A copy, mostly with another byte somewhere. */
+function mostlySpoiled(bytes: Uint8Array): Uint8Array {
+  const copy = bytes.slice();
+  if (next() < 0.8) copy[below(copy.length)] = below(256);
+  return copy;
 }
 
 let worked = 0;
@@ -183,8 +182,7 @@ test('optimizers', async () => {
     await tried('setProjector', optimizer.setProjector.bind(optimizer), 'w', normal(4, 2));
     const state = await tried('save', () => optimizer.save());
     if (state instanceof Uint8Array) {
-      const spoiled = state.slice();
-      if (next() < 0.8) spoiled[below(spoiled.length)] = below(256);
+      const spoiled = mostlySpoiled(state);
       await tried('load', optimizer.load.bind(optimizer), spoiled);
       await tried('importState', optimizer.importState.bind(optimizer), spoiled);
     }
@@ -255,8 +253,7 @@ test('DP-SGD', async () => {
     await tried('sensitivity', dp.sensitivity.bind(dp), { neighbours: 'add-remove' });
     const saved = await tried('dp.save', () => dp.save());
     if (saved instanceof Uint8Array) {
-      const spoiled = saved.slice();
-      if (next() < 0.8) spoiled[below(spoiled.length)] = below(256);
+      const spoiled = mostlySpoiled(saved);
       await tried('dp.load', dp.load.bind(dp), spoiled);
     }
     dp.dispose();
@@ -331,8 +328,7 @@ test('bases and layers', async () => {
       await tried('lost.backward', lost.backward.bind(lost), given, outputs?.z, normal(3, 6));
       const saved = await tried('lost.save', () => lost.save());
       if (saved instanceof Uint8Array) {
-        const spoiled = saved.slice();
-        if (next() < 0.8) spoiled[below(spoiled.length)] = below(256);
+        const spoiled = mostlySpoiled(saved);
         await tried('lost.load', LostLinear.load.bind(LostLinear), dev, spoiled);
       }
       lost.dispose();

@@ -12,18 +12,9 @@ import {
   scoreBatches,
   type ScoreBatchesOptions,
 } from '../ts/index.js';
+import { random } from './helpers.js';
 
 const VOCAB = 7;
-
-/** A small generator (mulberry32). */
-function random(seed: number): () => number {
-  return () => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 /** Documents by their tokens: logits of two models, and targets. Some have no tokens. */
 function documents(

@@ -5,7 +5,7 @@ import { call } from './job.js';
 import { native } from './native.js';
 import type { PayloadFormat } from './payload.js';
 import type { AcceptedPayload } from './sync.js';
-import { handleOf, Tensor } from './tensor.js';
+import { handleOf, named, Tensor } from './tensor.js';
 
 /** Tensors by the names of parameters. In what order does not matter. */
 export type Params = Readonly<Record<string, Tensor<'f32'>>>;
@@ -122,7 +122,7 @@ export abstract class Replica implements Disposable {
     options: Native.MethodOptions,
   ) {
     const place = placeOf(method, device);
-    const names = Object.keys(named(method, params)).sort();
+    const names = Object.keys(named(method, 'params', params)).sort();
     const tensors = names.map((name) => handleOf(method, name, params[name]));
     this.device = device;
     this.#names = names;
@@ -232,7 +232,7 @@ export abstract class Replica implements Disposable {
 
   /** The tensors that were given, one for each parameter. */
   #tensors(op: string, given: Params): Native.TensorHandle[] {
-    const extra = Object.keys(named(op, given)).find((name) => !this.#names.includes(name));
+    const extra = Object.keys(named(op, 'params', given)).find((name) => !this.#names.includes(name));
     if (extra !== undefined) throw arg.refused('INVALID_ARGUMENT', op, extra, 'a name of a parameter', extra);
     return this.#names.map((name) => handleOf(op, name, given[name]));
   }
@@ -328,13 +328,6 @@ function blocksOf(op: string, blocks: Blocks): Record<string, number[]> {
     throw arg.refused('INVALID_ARGUMENT', op, 'blocks', 'rows and columns', sides);
   };
   return Object.fromEntries(Object.entries(blocks).map(block));
-}
-
-function named(op: string, params: Params): Params {
-  if (typeof params !== 'object' || (params as unknown) === null || (params as unknown) instanceof Tensor) {
-    throw arg.refused('INVALID_ARGUMENT', op, 'params', 'an object of tensors by name', params);
-  }
-  return params;
 }
 
 function signalOf(op: string, options: ReplicaCallOptions | undefined): AbortSignal | undefined {

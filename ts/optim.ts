@@ -5,7 +5,7 @@ import { GristmillError } from './errors.js';
 import { ask, attempt } from './job.js';
 import type { LostOptions } from './lost.js';
 import { stateOf, writeWhole } from './state-file.js';
-import { handleOf, type Tensor } from './tensor.js';
+import { handleOf, named, type Tensor } from './tensor.js';
 
 /** Parameters by name: `f32` or `bf16`, updated in place. */
 export type OptimizerParams = Readonly<Record<string, Tensor>>;
@@ -240,16 +240,6 @@ function algorithm(name: AlgorithmName, options: object): { name: string } {
   return { name, ...(mini === true && MINI), ...own };
 }
 
-/** Tensors with their names; each of them is one. */
-function entriesOf(op: string, argument: string, given: unknown): [string, Tensor][] {
-  if (typeof given !== 'object' || given === null) {
-    throw arg.refused('INVALID_ARGUMENT', op, argument, 'tensors by name', given);
-  }
-  const entries = Object.entries(given as OptimizerParams);
-  for (const [key, tensor] of entries) handleOf(op, key, tensor);
-  return entries;
-}
-
 /** The parts of the optimizers, which differ in what they do with matrices. */
 export abstract class Optimizer implements Disposable {
   readonly #handle: Native.OptimizerHandle;
@@ -280,19 +270,23 @@ export abstract class Optimizer implements Disposable {
         'dense',
       ]);
       const merged = { ...options, ...group };
-      const entries = entriesOf(name, 'params', group['params']);
+      const entries = Object.entries(named(name, 'params', group['params'])).map(([key, tensor]) => ({
+        key,
+        handle: handleOf(name, key, tensor),
+        dimensions: tensor.shape.length,
+      }));
       const most = (merged as MuonOnly).vectors === true ? [0, 1, 2] : [2];
-      const matrix = ([, tensor]: [string, Tensor]): boolean =>
-        name !== 'adamw' && group['dense'] !== true && most.includes(tensor.shape.length);
+      const matrix = ({ dimensions }: { dimensions: number }): boolean =>
+        name !== 'adamw' && group['dense'] !== true && most.includes(dimensions);
       for (const [kind, some] of [
         [name, entries.filter(matrix)],
         ['adamw', entries.filter((entry) => !matrix(entry))],
       ] as const) {
         if (some.length === 0) continue;
         const adam = pick(merged, ADAM);
-        groups.push({ algorithm: algorithm(kind, merged), adam, names: some.map(([key]) => key) });
-        names.push(...some.map(([key]) => key));
-        tensors.push(...some.map(([key, tensor]) => handleOf(name, key, tensor)));
+        groups.push({ algorithm: algorithm(kind, merged), adam, names: some.map(({ key }) => key) });
+        names.push(...some.map(({ key }) => key));
+        tensors.push(...some.map(({ handle }) => handle));
       }
     }
     const text = arg.json(name, { groups, options: pick(options, SHARED) });
@@ -337,8 +331,8 @@ export abstract class Optimizer implements Disposable {
 
   /** Refuses gradients of no parameter. */
   #known(op: string, gradients: Readonly<Record<string, Tensor>>): void {
-    const given = entriesOf(op, 'gradients', gradients);
-    const stranger = given.map(([name]) => name).find((name) => !this.#names.includes(name));
+    const given = Object.keys(named(op, 'gradients', gradients));
+    const stranger = given.find((name) => !this.#names.includes(name));
     if (stranger === undefined) return;
     throw new GristmillError('INVALID_ARGUMENT', `${op}: there is no parameter ${JSON.stringify(stranger)}`, {
       details: { column: 'gradients' },

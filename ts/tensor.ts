@@ -930,6 +930,18 @@ export function handleOf(op: string, argument: string, value: unknown): Native.T
 }
 
 /**
+ * What should be tensors by name; whether each of them is one, {@link handleOf} tells.
+ *
+ * @internal
+ */
+export function named(op: string, argument: string, value: unknown): Readonly<Record<string, Tensor>> {
+  if (typeof value !== 'object' || value === null || value instanceof Tensor) {
+    throw arg.refused('INVALID_ARGUMENT', op, argument, 'an object of tensors by name', value);
+  }
+  return value as Record<string, Tensor>;
+}
+
+/**
  * The handle of what should be a tensor where it is given.
  *
  * @internal
