@@ -84,13 +84,8 @@ impl Accountant {
 
     /// Records so many steps of a kind. What was recorded cannot be taken back.
     pub fn record(&mut self, mechanism: Mechanism, steps: u64) {
-        match self.steps.last_mut() {
-            _ if steps == 0 => {}
-            Some((last, count)) if *last == mechanism && count.checked_add(steps).is_some() => {
-                *count += steps
-            }
-            // More than an integer holds go on in another entry: none may be forgotten.
-            _ => self.steps.push((mechanism, steps)),
+        if steps > 0 {
+            append(&mut self.steps, mechanism, steps);
         }
     }
 
@@ -171,14 +166,18 @@ impl Accountant {
         let key = |m: &Mechanism| (m.noise_multiplier().to_bits(), m.sample_rate().to_bits());
         sorted.sort_by_key(|(m, _)| key(m));
         for (mechanism, steps) in sorted {
-            match kinds.last_mut() {
-                Some((last, count)) if *last == mechanism && count.checked_add(steps).is_some() => {
-                    *count += steps;
-                }
-                _ => kinds.push((mechanism, steps)),
-            }
+            append(&mut kinds, mechanism, steps);
         }
         kinds
+    }
+}
+
+/// Adds steps to the last entry where they are of its kind. What is more than an integer holds goes on in another entry: no
+/// step may be forgotten.
+fn append(entries: &mut Vec<(Mechanism, u64)>, mechanism: Mechanism, steps: u64) {
+    match entries.last_mut() {
+        Some((last, count)) if *last == mechanism && count.checked_add(steps).is_some() => *count += steps,
+        _ => entries.push((mechanism, steps)),
     }
 }
 
